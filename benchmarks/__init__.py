@@ -1,0 +1,1 @@
+"""Timings beside the peers: ``python -m benchmarks``."""

@@ -1,0 +1,54 @@
+"""Functional automatic differentiation of plain Python: grad, jvp, vmap, jit and their kin, composed without limit.
+
+    >>> import funcgrad as fg, funcgrad.numpy as fnp
+    >>> fg.grad(lambda x: fnp.sum(fnp.sin(x) * x))(fnp.array([0.0, 1.0]))
+    Array([0.        , 1.38177329], dtype=float64)
+
+``numpy``, ``lax``, ``random``, ``tree``, ``nn`` and ``optim`` are submodules; README.md names what there is.
+"""
+import importlib as _importlib
+
+from funcgrad import dtypes, errors, flatten_util, lax, numpy, random, test_util, tree, tree_util
+from funcgrad.control.checkpoint import checkpoint
+from funcgrad.control.checkpoint import checkpoint as remat
+from funcgrad.control.custom import custom_jvp, custom_vjp
+from funcgrad.core.array import Array
+from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.jit import disable_jit, jit
+from funcgrad.transforms.batching import vmap
+from funcgrad.transforms.derivatives import (
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacrev,
+    jvp,
+    linear_transpose,
+    linearize,
+    value_and_grad,
+    vjp,
+)
+from funcgrad.transforms.staging import (
+    ShapeDtypeStruct,
+    closure_convert,
+    ensure_compile_time_eval,
+    eval_shape,
+    make_jaxpr,
+)
+
+
+def __getattr__(name: str):
+    """``nn`` and ``optim`` are written on top of these names, so they are loaded when they are first asked for."""
+    if name in ("nn", "optim"):
+        return _importlib.import_module(f"funcgrad.{name}")
+    raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
+
+
+jacobian = jacrev
+__version__ = "0.1.0"
+__all__ = [
+    "Array", "Jaxpr", "ShapeDtypeStruct", "checkpoint", "closure_convert", "custom_jvp", "custom_vjp", "disable_jit",
+    "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util", "grad", "hessian", "hvp", "jacfwd",
+    "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize", "make_jaxpr", "nn", "numpy", "optim",
+    "random", "remat", "test_util", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
+]

@@ -1,0 +1,118 @@
+"""Jaxprs: small, typed, functional programs. Frozen; equal by identity; constants attached.
+
+In: equations recorded by ``stage.py``. Out: ``Jaxpr``, which the interpreter runs, the transformations rewrite
+and the compiler schedules.
+
+    { lambda ; a:f64[3]. let b:f64[3] = sin a; c:f64[3] = mul b 2.0 in (c,) }
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from funcgrad.core.primitive import Primitive
+from funcgrad.core.types import ShapedArray, shaped_array
+from funcgrad.errors import Source
+
+
+class Var:
+    """A variable: bound once, by an equation or as an input. Compared by identity."""
+
+    __slots__ = ("aval",)
+
+    def __init__(self, aval: ShapedArray):
+        self.aval = aval
+
+
+class Literal:
+    """A scalar constant written into the program."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: np.generic):
+        self.value = value
+
+    @property
+    def aval(self) -> ShapedArray:
+        return shaped_array((), self.value.dtype, False, True)
+
+
+Atom = Var | Literal
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Equation:
+    """``outs = primitive[params] inputs``, with the user's line that it came from."""
+
+    primitive: Primitive
+    inputs: tuple[Atom, ...]
+    outs: tuple[Var, ...]
+    params: dict[str, Any]
+    source: Source | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Jaxpr:
+    """A closed program: ``consts`` are the values of ``const_vars``, ``in_vars`` are its arguments."""
+
+    in_vars: tuple[Var, ...]
+    const_vars: tuple[Var, ...]
+    consts: tuple[Any, ...]
+    equations: tuple[Equation, ...]
+    outs: tuple[Atom, ...]
+    name: str = ""
+    cache: dict = field(default_factory=dict, repr=False)
+    """Derived programs (its jvp, its transpose, its executable ...), which die with it."""
+
+    @property
+    def in_avals(self) -> tuple[ShapedArray, ...]:
+        return tuple([v.aval for v in self.in_vars])
+
+    @property
+    def out_avals(self) -> tuple[ShapedArray, ...]:
+        return tuple([out.aval if type(out) is Var else shaped_array((), out.aval.dtype) for out in self.outs])
+
+    @property
+    def eqns(self) -> tuple[Equation, ...]:
+        """JAX's name for ``equations``."""
+        return self.equations
+
+    def replace(self, **changes: Any) -> Jaxpr:
+        """A new program with some fields changed and nothing derived yet."""
+        fields = {name: getattr(self, name) for name in ("in_vars", "const_vars", "consts", "equations", "outs", "name")}
+        return Jaxpr(**{**fields, **changes})
+
+
+def subjaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
+    """The programs an equation carries in its params."""
+    for value in params.values():
+        if isinstance(value, Jaxpr):
+            yield value
+        elif isinstance(value, tuple):
+            yield from (item for item in value if isinstance(item, Jaxpr))
+
+
+def count_equations(jaxpr: Jaxpr) -> int:
+    """How many equations a program has, those of the programs inside it included."""
+    return sum(1 + sum(map(count_equations, subjaxprs(equation.params))) for equation in jaxpr.equations)
+
+
+def prune(jaxpr: Jaxpr, used_outs: Sequence[bool] | None = None) -> tuple[Jaxpr, tuple[bool, ...]]:
+    """Drops the outputs that are not used and all that only they need; tells which inputs are still needed.
+
+    The inputs stay in the program; the caller decides what to do about those that nothing needs.
+    """
+    outs = jaxpr.outs if used_outs is None else tuple(o for o, used in zip(jaxpr.outs, used_outs, strict=True) if used)
+    needed = {out for out in outs if type(out) is Var}
+    kept = []
+    for equation in reversed(jaxpr.equations):
+        if any(v in needed for v in equation.outs):
+            kept.append(equation)
+            needed.update(atom for atom in equation.inputs if type(atom) is Var)
+    consts = [(v, c) for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True) if v in needed]
+    pruned = jaxpr.replace(const_vars=tuple(v for v, _ in consts), consts=tuple(c for _, c in consts),
+                           equations=tuple(reversed(kept)), outs=outs)
+    return pruned, tuple(v in needed for v in jaxpr.in_vars)

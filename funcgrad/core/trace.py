@@ -1,0 +1,225 @@
+"""The current interpreter: who handles a primitive when it is bound.
+
+In: ``primitive.bind(*values, **params)``. Out: a tuple of values, made by the *current trace* of this thread. Each
+transformation runs the user's function under a trace of its own, whose tracers belong to it alone; its rules run
+under the parent trace, so every value keeps its meaning without levels. At the bottom, ``EvalTrace`` computes.
+
+    grad(f)(x)      current trace: LinearizeTrace, its parent: EvalTrace
+    jit(grad(f))    current trace: LinearizeTrace, its parent: StageTrace, whose parent is EvalTrace
+"""
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from funcgrad.core.array import Array, DeviceArray, aval_of, describe, owned
+from funcgrad.errors import (
+    ConcretizationTypeError,
+    Source,
+    TracerArrayConversionError,
+    TracerBoolConversionError,
+    TracerIntegerConversionError,
+    UnexpectedTracerError,
+    message,
+    user_source,
+)
+
+if TYPE_CHECKING:
+    from funcgrad.core.primitive import Primitive
+
+
+class Trace:
+    """An interpreter of primitives. ``parent`` handles what this one does not; ``alive`` ends with its scope."""
+
+    parent: Trace
+    source: Source | None
+    alive: bool = True
+    what = "a transformation"
+
+    def __init__(self, parent: Trace, source: Source | None = None):
+        self.parent = parent
+        self.source = source or user_source()
+
+    def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
+        """Handles one bound primitive: values in, a tuple of values out."""
+        raise NotImplementedError
+
+    def axis_size(self, name: Any) -> int | None:
+        """The size of the mapped axis of this name, or None when no surrounding vmap binds it."""
+        return self.parent.axis_size(name)
+
+    def axis_env(self) -> tuple[tuple[Any, int], ...]:
+        """The names and sizes of the mapped axes around, which a staged program may depend on."""
+        return self.parent.axis_env()
+
+
+class Tracer(Array):
+    """A value known to one trace. Python-level questions go to the concrete value below it, if there is one."""
+
+    __slots__ = ("trace",)
+    trace: Trace
+
+    def concrete(self) -> Any:
+        """The DeviceArray this tracer carries, however deep, or None when only its type is known."""
+        return None
+
+    def __bool__(self) -> bool:
+        value = self.concrete()
+        if value is None:
+            raise TracerBoolConversionError(message(
+                f"{self.trace.what}: a traced value was used as a Python condition", self.what(),
+                "a concrete bool", "lax.cond(x, f, g, *args), fnp.where(x, a, b), or a static argument"))
+        return bool(value)
+
+    def __index__(self) -> int:
+        return _integer(self, lambda value: value.__index__())
+
+    def __int__(self) -> int:
+        return _integer(self, int)
+
+    def __float__(self) -> float:
+        return self._number("float")
+
+    def __complex__(self) -> complex:
+        return self._number("complex")
+
+    def item(self, *index: int) -> Any:
+        return self._number("item")
+
+    def tolist(self) -> Any:
+        return self._number("tolist")
+
+    def _number(self, name: str) -> Any:
+        raise ConcretizationTypeError(message(
+            f"{self.trace.what}: {name}() was asked of a traced value", self.what(),
+            "a concrete number: a Python number would drop the derivative and the batch", f"keep the array as it is, or "
+            f"{name}() of a value that does not depend on the traced arguments (fg.lax.stop_gradient and no jit)"))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TracerArrayConversionError(message(
+            f"{self.trace.what}: a traced value was handed to code that needs a NumPy array", self.what(), "an fg.Array "
+            "or an ndarray with values", "use the function of funcgrad.numpy, or fg.pure_callback for foreign code"))
+
+    def what(self) -> str:
+        """The tracer in an error message."""
+        return f"{self.aval}, traced by {self.trace.what}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}<{self.aval}>"
+
+
+def _integer(tracer: Tracer, convert: Any) -> int:
+    value = tracer.concrete()
+    if value is None:
+        raise TracerIntegerConversionError(message(
+            f"{tracer.trace.what}: a traced value was used where Python needs an integer", tracer.what(), "a concrete integer",
+            "index with arrays (x[i] works for traced i), lax.fori_loop, lax.dynamic_slice, or a static argument"))
+    return convert(value)
+
+
+class EvalTrace(Trace):
+    """The bottom interpreter: every primitive is computed at once by its ``impl``."""
+
+    what = "evaluation"
+
+    def __init__(self) -> None:
+        self.parent, self.source = self, None
+
+    def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
+        if primitive.plain and not params:
+            x = args[0]
+            if type(x) is DeviceArray:
+                if len(args) == 1:
+                    return (DeviceArray(primitive.impl(np, x._data), x._weak),)
+                y = args[1]
+                if type(y) is DeviceArray and len(args) == 2:
+                    return (DeviceArray(primitive.impl(np, x._data, y._data), x._weak and y._weak),)
+        elif primitive.on_values:
+            with current(self):
+                return tuple(primitive.impl(*args, **params))
+        raw = []
+        weak = None
+        for x in args:
+            if type(x) is DeviceArray:
+                raw.append(x._data)
+                if weak is not False:
+                    weak = x._weak
+            elif isinstance(x, np.generic):
+                raw.append(x)
+            else:
+                raw.append(self._buffer(x, primitive))
+                weak = False
+        if params and "weak_type" in params:
+            weak = params["weak_type"]
+        elif weak is None or primitive.strong:
+            weak = False
+        try:
+            out = primitive.impl(np, *raw, **params)
+        except (ValueError, TypeError):
+            primitive.abstract_eval(tuple([aval_of(x) for x in args]), params)  # says it in the user's terms, if it can
+            raise
+        if type(out) is tuple:
+            return tuple([DeviceArray(x, weak) for x in out])
+        return (DeviceArray(out, weak),)
+
+    @staticmethod
+    def _buffer(x: Any, primitive: Primitive) -> Any:
+        if isinstance(x, Tracer):
+            raise leaked(x)
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"{primitive.name} was bound to {describe(x)}, which is not an array")
+        return owned(x)._data if primitive.shares_memory else x
+
+    def axis_size(self, name: Any) -> int | None:
+        return None
+
+    def axis_env(self) -> tuple[tuple[Any, int], ...]:
+        return ()
+
+
+EVAL = EvalTrace()
+current_trace: ContextVar[Trace] = ContextVar("current_trace", default=EVAL)
+
+
+class current:  # noqa: N801  a context manager, named like one
+    """Makes a trace the current one; the one before is restored even when the body raises."""
+
+    __slots__ = ("trace", "token")
+
+    def __init__(self, trace: Trace):
+        self.trace = trace
+
+    def __enter__(self) -> Trace:
+        self.token: Token = current_trace.set(self.trace)
+        return self.trace
+
+    def __exit__(self, *exception: object) -> None:
+        current_trace.reset(self.token)
+
+
+class tracing(current):  # noqa: N801
+    """As ``current``, for the scope in which a trace's tracers may be used: afterwards they count as leaked."""
+
+    __slots__ = ()
+
+    def __exit__(self, *exception: object) -> None:
+        current_trace.reset(self.token)
+        self.trace.alive = False
+
+
+def leaked(tracer: Tracer) -> UnexpectedTracerError:
+    """The error for a tracer that outlived its transformation, or that another one cannot know."""
+    born = tracer.trace.source
+    return UnexpectedTracerError(message(
+        f"a value traced by {tracer.trace.what} was used outside of it", f"{tracer.aval}"
+        + (f", from the {tracer.trace.what} called at {born}" if born else ""),
+        "values that were returned by the transformed function",
+        "return the value from the function instead of storing it in a global, an attribute or a closure"))
+
+
+def check_alive(x: Any) -> None:
+    """Raises if x is a tracer whose transformation has ended."""
+    if isinstance(x, Tracer) and not x.trace.alive:
+        raise leaked(x)

@@ -1,0 +1,112 @@
+"""What goes wrong, said in one shape: where, what was found, what was expected, what to write instead.
+
+In: the pieces of a message. Out: exceptions whose names are those of ``jax.errors`` where JAX has one.
+
+    vmap: the mapped axes have different sizes, called at train.py:12 in step
+      found:    x has size 3 along axis 0; params['W'] has size 4
+      expected: one size for all mapped axes
+      instead:  pass in_axes=None for an argument that is not mapped
+"""
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType, FrameType
+
+PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARY_FOLDERS = (PACKAGE_FOLDER, os.path.dirname(os.path.abspath(os.__file__)) + os.sep + "contextlib.py",
+                    os.path.dirname(os.path.abspath(os.__file__)) + os.sep + "functools.py")
+
+
+class ConcretizationTypeError(TypeError):
+    """A concrete value was needed where only a traced one, known by shape and dtype, is at hand."""
+
+
+class TracerBoolConversionError(ConcretizationTypeError):
+    """A traced value was used as a Python condition."""
+
+
+class TracerIntegerConversionError(ConcretizationTypeError):
+    """A traced value was used where Python needs an integer."""
+
+
+class TracerArrayConversionError(TypeError):
+    """A traced value was handed to code that needs a NumPy array."""
+
+
+class NonConcreteBooleanIndexError(IndexError):
+    """A traced boolean mask was used as an index, so the size of the result is unknown."""
+
+
+class UnexpectedTracerError(RuntimeError):
+    """A traced value was used after the transformation that made it had ended."""
+
+
+class MissingRuleError(NotImplementedError):
+    """A primitive has no rule for a transformation."""
+
+
+class DonatedBufferError(RuntimeError):
+    """An array was used after it had been donated to a compiled function."""
+
+
+class JaxprTypeError(TypeError):
+    """A jaxpr is not well formed: an undefined variable, or an equation whose types do not fit its primitive."""
+
+
+class _IsLibrary(dict):
+    """For each file name met, whether its code is the library's: asked for every equation, so it is remembered."""
+
+    def __missing__(self, filename: str) -> bool:
+        answer = self[filename] = filename.startswith(_LIBRARY_FOLDERS)
+        return answer
+
+
+_is_library = _IsLibrary()
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame that is not funcgrad's own."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_library[frame.f_code.co_filename]:
+        frame = frame.f_back
+    return frame
+
+
+class Source:
+    """A place in the user's code: a code object and an instruction offset, turned into file and line when asked."""
+
+    __slots__ = ("code", "offset")
+
+    def __init__(self, code: CodeType, offset: int):
+        self.code, self.offset = code, offset
+
+    @property
+    def line(self) -> int | None:
+        for start, end, line in self.code.co_lines():
+            if start <= self.offset < end:
+                return line
+        return self.code.co_firstlineno
+
+    @property
+    def file(self) -> str:
+        return self.code.co_filename
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line} in {self.code.co_name}"
+
+
+def user_source() -> Source | None:
+    """Where in the user's code the current call comes from."""
+    frame = user_frame()
+    return None if frame is None else Source(frame.f_code, frame.f_lasti)
+
+
+def message(where: str, found: object = None, expected: object = None, instead: object = None) -> str:
+    """The text of a user-facing error; the user's file and line are added to its first line."""
+    source = user_source()
+    lines = [where if source is None else f"{where}, called at {source}"]
+    for label, text in (("found:", found), ("expected:", expected), ("instead:", instead)):
+        if text is not None:
+            lines.append(f"  {label:<9} {text}")
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+"""Neural networks: activations, initial values, losses, and layers whose parameters are plain trees.
+
+Everything here is made of the public names of funcgrad; activations and ``initializers`` are named as in ``jax.nn``.
+
+    model = nn.Sequential(nn.Linear(64, 128), nn.relu, nn.Linear(128, 10))
+    params, state = model.init(fg.random.key(0))
+    logits = model(params, x)
+"""
+from funcgrad.nn import initializers
+from funcgrad.nn.functions import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    hard_sigmoid,
+    hard_silu,
+    hard_swish,
+    hard_tanh,
+    identity,
+    leaky_relu,
+    log1mexp,
+    log_sigmoid,
+    log_softmax,
+    logmeanexp,
+    logsumexp,
+    mish,
+    one_hot,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    soft_sign,
+    softmax,
+    softplus,
+    sparse_plus,
+    sparse_sigmoid,
+    squareplus,
+    standardize,
+    swish,
+    tanh,
+)
+from funcgrad.nn.layers import Activation, Layer, Linear, Sequential
+from funcgrad.nn.losses import (
+    sigmoid_binary_cross_entropy,
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels,
+    squared_error,
+)
+
+__all__ = [
+    "Activation", "Layer", "Linear", "Sequential", "celu", "elu", "gelu", "glu", "hard_sigmoid", "hard_silu",
+    "hard_swish", "hard_tanh", "identity", "initializers", "leaky_relu", "log1mexp", "log_sigmoid", "log_softmax",
+    "logmeanexp", "logsumexp", "mish", "one_hot", "relu", "relu6", "selu", "sigmoid", "sigmoid_binary_cross_entropy",
+    "silu", "soft_sign", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels", "softplus",
+    "sparse_plus", "sparse_sigmoid", "squared_error", "squareplus", "standardize", "swish", "tanh",
+]

@@ -1,0 +1,303 @@
+"""Activations and normalised exponentials.
+
+In: arrays of any shape. Out: arrays; an activation keeps the shape. Names and signatures are those of ``jax.nn``.
+Each formula is written so that its first and second derivatives are right everywhere and finite for large arguments:
+the branch that is not taken is given an argument for which it is harmless.
+
+    >>> import funcgrad as fg
+    >>> float(fg.grad(relu)(0.0)), float(fg.grad(softplus)(0.0))
+    (0.0, 0.5)
+"""
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import funcgrad.numpy as fnp
+from funcgrad import lax
+from funcgrad.errors import message
+
+Axis = int | Sequence[int] | None
+
+# ---------------------------------------------------------------- piecewise linear activations
+
+
+def identity(x: Any) -> Any:
+    """x itself."""
+    return fnp.asarray(x)
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0), element by element; its derivative at 0 is 0."""
+    return fnp.where(fnp.less_equal(x, 0), 0, x)
+
+
+def relu6(x: Any) -> Any:
+    """min(max(x, 0), 6); its derivative at 0 and at 6 is 0."""
+    return fnp.where(fnp.less_equal(x, 0), 0, fnp.where(fnp.greater_equal(x, 6), 6.0, x))
+
+
+def leaky_relu(x: Any, negative_slope: Any = 1e-2) -> Any:
+    """x where it is not negative, else ``negative_slope * x``; its derivative at 0 is 1."""
+    return fnp.where(fnp.greater_equal(x, 0), x, negative_slope * x)
+
+
+def hard_tanh(x: Any) -> Any:
+    """x kept between -1 and 1; its derivative at both ends is 1."""
+    return fnp.where(fnp.greater(x, 1), 1, fnp.where(fnp.less(x, -1), -1, x))
+
+
+def hard_sigmoid(x: Any) -> Any:
+    """relu6(x + 3) / 6: a piecewise linear approximation of ``sigmoid``."""
+    return relu6(x + 3.0) / 6.0
+
+
+def hard_silu(x: Any) -> Any:
+    """x * hard_sigmoid(x)."""
+    return x * hard_sigmoid(x)
+
+
+hard_swish = hard_silu
+
+
+def sparse_plus(x: Any) -> Any:
+    """0 up to -1, x from 1 on, and (x + 1)**2 / 4 between them."""
+    inside = fnp.clip(x, -1.0, 1.0)
+    return fnp.where(fnp.less_equal(x, -1), 0.0, fnp.where(fnp.greater_equal(x, 1), x, (inside + 1.0) ** 2 / 4))
+
+
+def sparse_sigmoid(x: Any) -> Any:
+    """The derivative of ``sparse_plus``: 0 up to -1, 1 from 1 on, and (x + 1) / 2 between them."""
+    return 0.5 * fnp.clip(x + 1.0, 0.0, 2.0)
+
+
+# ---------------------------------------------------------------- smooth activations
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), without overflow."""
+    return lax.logistic(x)
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent."""
+    return fnp.tanh(x)
+
+
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)), without overflow; its derivative is ``sigmoid``."""
+    below = fnp.less_equal(x, 0)
+    # Not exp(-abs(x)): the derivative of abs at 0 is 0, which would spoil the second derivative there.
+    return fnp.where(below, 0, x) + fnp.log1p(fnp.exp(fnp.where(below, x, fnp.negative(x))))
+
+
+def log_sigmoid(x: Any) -> Any:
+    """log(sigmoid(x)), accurate also where the sigmoid rounds to 0."""
+    return -softplus(fnp.negative(x))
+
+
+def squareplus(x: Any, b: Any = 4) -> Any:
+    """(x + sqrt(x**2 + b)) / 2, a smooth relu. Barron, "Squareplus", https://arxiv.org/abs/2112.11687."""
+    return (x + fnp.hypot(x, fnp.sqrt(b))) / 2
+
+
+def soft_sign(x: Any) -> Any:
+    """x / (1 + abs(x))."""
+    return x / (fnp.abs(x) + 1)
+
+
+def silu(x: Any) -> Any:
+    """x * sigmoid(x)."""
+    return x * lax.logistic(x)
+
+
+swish = silu
+
+
+def mish(x: Any) -> Any:
+    """x * tanh(softplus(x)). Misra, "Mish", https://arxiv.org/abs/1908.08681."""
+    return x * fnp.tanh(softplus(x))
+
+
+def elu(x: Any, alpha: Any = 1.0) -> Any:
+    """x where it is positive, else ``alpha * (exp(x) - 1)``."""
+    above = fnp.greater(x, 0)
+    return fnp.where(above, x, alpha * fnp.expm1(fnp.where(above, 0, x)))
+
+
+def celu(x: Any, alpha: Any = 1.0) -> Any:
+    """x where it is positive, else ``alpha * (exp(x / alpha) - 1)``. https://arxiv.org/abs/1704.07483."""
+    above = fnp.greater(x, 0)
+    return fnp.where(above, x, alpha * fnp.expm1(fnp.where(above, 0, x) / alpha))
+
+
+def selu(x: Any) -> Any:
+    """``elu`` with the scale and alpha that keep mean 0 and variance 1 through deep networks.
+
+    Klambauer et al., "Self-normalizing neural networks", https://arxiv.org/abs/1706.02515.
+    """
+    return 1.0507009873554804934193349852946 * elu(x, 1.6732632423543772848170429916717)
+
+
+def gelu(x: Any, approximate: bool = True) -> Any:
+    """x times the standard normal distribution function, exactly by erfc or approximately by tanh.
+
+    Hendrycks and Gimpel, "Gaussian error linear units", https://arxiv.org/abs/1606.08415.
+    """
+    if not approximate:
+        return 0.5 * x * lax.erfc(fnp.negative(x) * math.sqrt(0.5))
+    # Beyond 8 the tanh is exactly 1 in float64, and the powers of x might overflow.
+    z = fnp.clip(x, -8.0, 8.0)
+    return 0.5 * x * (1.0 + fnp.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z ** 3)))
+
+
+def glu(x: Any, axis: int = -1) -> Any:
+    """The first half along an axis times the sigmoid of the second half. Raises ValueError for an odd size."""
+    x = fnp.asarray(x)
+    if x.shape[axis] % 2:
+        raise ValueError(message("glu: the axis cannot be halved",
+                                 f"size {x.shape[axis]} along axis {axis} of {x.aval}", "an even size"))
+    first, second = fnp.split(x, 2, axis)
+    return first * sigmoid(second)
+
+
+def log1mexp(x: Any) -> Any:
+    """log(1 - exp(-x)) for positive x, accurate for small and for large x.
+
+    Mächler, "Accurately computing log(1 - exp(-|a|))", https://cran.r-project.org/package=Rmpfr.
+    """
+    small = fnp.less(x, math.log(2))
+    near, far = fnp.where(small, x, 1), fnp.where(small, 1, x)
+    return fnp.where(small, fnp.log(-fnp.expm1(-near)), fnp.log1p(-fnp.exp(-far)))
+
+
+# ---------------------------------------------------------------- normalised exponentials
+
+
+def softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
+    """exp(x) divided by its sum along an axis (axes; None: all): positive numbers that sum to 1.
+
+    Where ``where`` is False, the result is 0 and x does not count.
+    """
+    x = _masked(x, where)
+    powers = fnp.exp(x - lax.stop_gradient(_largest(x, axis)))
+    result = powers / fnp.sum(powers, axis, keepdims=True)
+    return result if where is None else fnp.where(where, result, 0)
+
+
+def log_softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
+    """log(softmax(x, axis)), accurate also where the softmax rounds to 0.
+
+    Where ``where`` is False, the result is -inf and x does not count.
+    """
+    x = _masked(x, where)
+    shifted = x - lax.stop_gradient(_largest(x, axis))
+    result = shifted - fnp.log(fnp.sum(fnp.exp(shifted), axis, keepdims=True))
+    return result if where is None else fnp.where(where, result, -np.inf)
+
+
+def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, return_sign: bool = False,
+              where: Any = None) -> Any:
+    """log(sum(b * exp(a))) along an axis (axes; None: all), without overflow.
+
+    With ``return_sign`` the result is ``(log(abs(sum)), sign(sum))``; without it a negative sum gives NaN. Where
+    ``where`` is False, a does not count. An entry -inf has gradient 0, also when all entries are -inf and so is the
+    result.
+    """
+    a = _masked(a, where)
+    if a.dtype.kind == "c":
+        raise TypeError(message("logsumexp: only real numbers", a.aval, "a real floating point array"))
+    if b is not None:
+        a = fnp.where(fnp.equal(b, 0), -np.inf, a)  # so that 0 * exp(large) is 0
+    largest = lax.stop_gradient(_largest(a, axis))
+    nothing = fnp.equal(largest, -np.inf)
+    largest = fnp.where(fnp.isfinite(largest), largest, 0)
+    terms = fnp.exp(a - largest)
+    total = fnp.sum(terms if b is None else b * terms, axis, keepdims=True)
+    sign = fnp.sign(total)
+    if b is not None:
+        total = fnp.abs(total)
+    result = fnp.where(nothing, -np.inf, fnp.log(fnp.where(nothing, 1, total))) + largest
+    if b is not None and not return_sign:
+        result = fnp.where(fnp.less(sign, 0), np.nan, result)
+    if not keepdims:
+        result, sign = fnp.squeeze(result, _axes(a, axis)), fnp.squeeze(sign, _axes(a, axis))
+    return (result, sign) if return_sign else result
+
+
+def logmeanexp(x: Any, axis: Axis = None, where: Any = None, keepdims: bool = False) -> Any:
+    """log(mean(exp(x))) along an axis (axes; None: all), without overflow; only the entries where ``where`` count."""
+    x = fnp.asarray(x)
+    if where is None:
+        count: Any = float(math.prod(x.shape[i] for i in _axes(x, axis)))
+    else:
+        count = fnp.sum(fnp.broadcast_to(where, x.shape), axis, keepdims=keepdims)
+    total = logsumexp(x, axis, keepdims=keepdims, where=where)
+    return total - fnp.log(fnp.asarray(count, total.dtype))
+
+
+def _masked(x: Any, where: Any) -> Any:
+    """x in floating point, with -inf where it does not count."""
+    x = fnp.asarray(x)
+    if x.dtype.kind in "biu":
+        x = x.astype(np.float64)
+    return x if where is None else fnp.where(where, x, -np.inf)
+
+
+def _largest(x: Any, axis: Axis) -> Any:
+    return fnp.max(x, axis, keepdims=True) if x.size else fnp.max(x, axis, keepdims=True, initial=-np.inf)
+
+
+def _axes(x: Any, axis: Axis) -> tuple[int, ...]:
+    """The axes of a reduction, counted from the front."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    chosen = (axis,) if not isinstance(axis, Sequence) else axis
+    return tuple([operator.index(i) % x.ndim for i in chosen])
+
+
+# ---------------------------------------------------------------- encodings and normalisation
+
+
+def one_hot(x: Any, num_classes: int, *, dtype: Any = None, axis: int = -1) -> Any:
+    """Integers as vectors, along a new axis, with 1 at the integer and 0 elsewhere.
+
+    x: an integer array of shape s; the result has shape s with ``num_classes`` inserted at ``axis``, and dtype
+    float64 unless ``dtype`` says otherwise. An integer outside of 0 ... num_classes - 1 gives zeros.
+
+    >>> one_hot(fnp.array([1, 0]), 3)
+    Array([[0., 1., 0.],
+           [1., 0., 0.]], dtype=float64)
+    """
+    x = fnp.asarray(x)
+    if x.dtype.kind not in "iu":
+        raise TypeError(message("one_hot: x must hold integers", x.aval, "an integer array", "x.astype(int)"))
+    position = operator.index(axis) % (x.ndim + 1)
+    shape = [1] * (x.ndim + 1)
+    shape[position] = operator.index(num_classes)
+    classes = fnp.reshape(fnp.arange(num_classes, dtype=x.dtype), shape)
+    return fnp.equal(fnp.expand_dims(x, position), classes).astype(np.float64 if dtype is None else dtype)
+
+
+def standardize(x: Any, axis: Axis = -1, mean: Any = None, variance: Any = None, epsilon: Any = 1e-5,
+                where: Any = None, *, algorithm: str = "stable") -> Any:
+    """(x - mean) / sqrt(variance + epsilon), with the mean and variance along an axis (axes; None: all).
+
+    Where ``where`` is False, x does not count for the mean and variance. ``algorithm``: "stable" takes the variance
+    from the differences to the mean; "fast" from the mean of the squares, which cancels when the mean is large.
+    """
+    if mean is None:
+        mean = fnp.mean(x, axis, keepdims=True, where=where)
+    if variance is None:
+        if algorithm == "stable":
+            variance = fnp.mean(fnp.square(x - mean), axis, keepdims=True, where=where)
+        elif algorithm == "fast":
+            variance = fnp.mean(fnp.square(x), axis, keepdims=True, where=where) - fnp.square(mean)
+            variance = fnp.maximum(variance, 0)
+        else:
+            raise ValueError(message("standardize: unknown algorithm", repr(algorithm), "'stable' or 'fast'"))
+    return (x - mean) * lax.rsqrt(variance + epsilon)

@@ -1,0 +1,101 @@
+"""The methods and properties of arrays that NumPy's arrays have too: ``x.sum()``, ``x.T``, ``x.astype(...)``.
+
+In: an Array. Out: a table from names to functions and properties, for ``core.array.install``.
+
+    >>> import funcgrad.numpy as fnp
+    >>> fnp.arange(6.).reshape(2, 3).sum(axis=0)
+    Array([3., 5., 7.], dtype=float64)
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from funcgrad import dtypes
+from funcgrad.core.array import describe
+from funcgrad.errors import message
+from funcgrad.numpy import contraction, creation, matrices, rearranging, reductions, selection, sorting, types, ufuncs
+from funcgrad.numpy import manipulation as m
+from funcgrad.ops import structural as s
+from funcgrad.ops.random_bits import bitcast_convert_type
+
+
+def _reshape(self: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+    """``fnp.reshape``; the sizes may be given one by one."""
+    return m.reshape(self, shape[0] if len(shape) == 1 else shape, order)
+
+
+def _transpose(self: Any, *axes: Any) -> Any:
+    """``fnp.transpose``; the axes may be given one by one."""
+    single = len(axes) == 1 and (axes[0] is None or not hasattr(axes[0], "__index__"))
+    return m.transpose(self, None if not axes else axes[0] if single else axes)
+
+
+def _flatten(self: Any, order: str = "C") -> Any:
+    """``fnp.ravel``."""
+    return m.ravel(self, order)
+
+
+def _astype(self: Any, dtype: Any = None, copy: bool = False, device: Any = None) -> Any:
+    """The array with another dtype; float64 if None."""
+    return types.astype(self, float if dtype is None else dtype)
+
+
+def _view(self: Any, dtype: Any = None) -> Any:
+    """The bytes of the array read as another dtype; the last axis grows or shrinks when its size differs."""
+    dtype = dtypes.as_dtype(float if dtype is None else dtype)
+    old, new = self.dtype.itemsize, dtype.itemsize
+    if old == new:
+        return bitcast_convert_type(self, dtype)
+    if not self.shape or new > old and self.shape[-1] * old % new:
+        raise ValueError(message("view: the last axis does not fit", f"{describe(self)} as {dtype.name}",
+                                 f"a last axis of a multiple of {max(new // old, 1)} elements"))
+    if new > old:
+        return bitcast_convert_type(s.reshape(self, (*self.shape[:-1], -(-self.shape[-1] * old // new), new // old)), dtype)
+    out = bitcast_convert_type(self, dtype)
+    return s.reshape(out, (*self.shape[:-1], self.shape[-1] * (old // new)))
+
+
+def _to_device(self: Any, device: Any, *, stream: Any = None) -> Any:
+    """The array itself, which is in the memory of the CPU. Raises ValueError for another device."""
+    if device != "cpu":
+        raise ValueError(message("to_device: there is no such device", repr(device), "'cpu'"))
+    return self
+
+
+def _round(self: Any, ndigits: int | None = None) -> Any:
+    return ufuncs.round(self, ndigits or 0)
+
+
+def _function(name: str, function: Any) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(self, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"``fnp.{name}`` of the array."
+    return method
+
+
+_FUNCTIONS = {
+    **{name: getattr(reductions, name) for name in (
+        "all", "any", "argmax", "argmin", "cumprod", "cumsum", "max", "mean", "min", "prod", "ptp", "std", "sum", "var")},
+    **{name: getattr(sorting, name) for name in ("argpartition", "argsort", "partition", "searchsorted", "sort")},
+    **{name: getattr(selection, name) for name in ("choose", "nonzero", "take")},
+    "diagonal": matrices.diagonal, "dot": contraction.dot, "trace": contraction.trace,
+    "clip": ufuncs.clip, "conj": ufuncs.conj, "conjugate": ufuncs.conj, "round": ufuncs.round,
+    "copy": creation.copy, "ravel": m.ravel, "repeat": rearranging.repeat, "squeeze": m.squeeze,
+    "swapaxes": m.swapaxes,
+}
+
+METHODS: dict[str, Any] = {
+    **{name: _function(name, function) for name, function in _FUNCTIONS.items()},
+    "compress": lambda self, condition, axis=None, *, size=None, fill_value=0:
+        selection.compress(condition, self, axis, size=size, fill_value=fill_value),
+    "reshape": _reshape, "transpose": _transpose, "flatten": _flatten, "astype": _astype, "view": _view,
+    "to_device": _to_device, "__round__": _round,
+    "T": property(m.transpose, doc="The array with its axes reversed."),
+    "mT": property(m.matrix_transpose, doc="The array with its last two axes exchanged."),
+    "real": property(ufuncs.real, doc="The real part."),
+    "imag": property(ufuncs.imag, doc="The imaginary part; zeros for real arrays."),
+    "device": property(lambda self: "cpu", doc="Where the array is: always \"cpu\"."),
+}
+"""What ``Array`` gets from here; ``funcgrad.numpy`` installs it."""

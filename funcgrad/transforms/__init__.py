@@ -1,0 +1,1 @@
+"""Transformations of functions and of jaxprs: forward mode, reverse mode, batching."""

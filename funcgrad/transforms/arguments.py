@@ -1,0 +1,110 @@
+"""From a user's call to flat values, and names for the parts of its arguments in error messages.
+
+In: a function, its arguments as pytrees. Out: flat Arrays with the tree to put them back, and paths such as
+``params['dense']['W']`` that a user recognises.
+"""
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from funcgrad.core.array import Array, describe
+from funcgrad.core.stage import as_value
+from funcgrad.errors import message
+from funcgrad.tree import keystr, tree_flatten, tree_leaves_with_path, tree_unflatten
+
+
+def function_name(f: Callable) -> str:
+    """The name a user would know a function by."""
+    return getattr(f, "__name__", None) or type(f).__name__
+
+
+def argument_names(f: Callable, count: int) -> list[str]:
+    """The names of the first positional parameters of a function; numbers where it does not tell."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names: list[str] = []
+    for p in parameters:
+        if p.kind is p.VAR_POSITIONAL:
+            names += [f"{p.name}[{i}]" for i in range(count - len(names))]
+        elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+            names.append(p.name)
+    return (names + [f"argument {i}" for i in range(len(names), count)])[:count]
+
+
+def leaf_paths(f: Callable, args: Sequence[Any]) -> list[str]:
+    """A path for every leaf of the positional arguments, in the order in which they are flattened."""
+    return [name + keystr(path) for name, arg in zip(argument_names(f, len(args)), args, strict=True)
+            for path, _ in tree_leaves_with_path(arg)]
+
+
+def flatten_args(f: Callable, args: tuple, transformation: str) -> tuple[list[Any], Any]:
+    """The arguments as flat Arrays. Raises TypeError with the path of a leaf that is neither array nor number."""
+    leaves, tree = tree_flatten(args)
+    for i, x in enumerate(leaves):
+        if not isinstance(x, Array):
+            try:
+                leaves[i] = as_value(x)
+            except TypeError:
+                raise TypeError(message(
+                    f"{transformation}: an argument of {function_name(f)} is not an array or a number",
+                    f"{leaf_paths(f, args)[i]} is {describe(x)}", "arrays, numbers, and trees of them",
+                    "close over it: lambda x: f(x, other)")) from None
+    return leaves, tree
+
+
+def flat_results(function: Callable, what: str, transformation: str, out: Any) -> tuple[list[Any], Any]:
+    """The results of a user's function as flat Arrays with their tree."""
+    leaves, tree = tree_flatten(out)
+    for i, x in enumerate(leaves):
+        if not isinstance(x, Array):
+            try:
+                leaves[i] = as_value(x)
+            except TypeError:
+                raise TypeError(message(
+                    f"{transformation}: {function_name(function)} returned something that is not an array or a number",
+                    describe(x), "arrays, numbers, and trees of them", what)) from None
+    return leaves, tree
+
+
+class FlatFunction:
+    """A user's function of trees as a function of flat values; remembers the tree of its results."""
+
+    __slots__ = ("function", "tree", "kwargs", "transformation", "out_tree", "aux", "has_aux")
+
+    def __init__(self, function: Callable, tree: Any, transformation: str, kwargs: dict | None = None,
+                 has_aux: bool = False):
+        self.function, self.tree, self.transformation = function, tree, transformation
+        self.kwargs, self.has_aux = kwargs or {}, has_aux
+        self.out_tree: Any = None
+        self.aux: Any = None
+
+    def __call__(self, *leaves: Any) -> list[Any]:
+        out = self.function(*tree_unflatten(self.tree, leaves), **self.kwargs)
+        aux_leaves: list[Any] = []
+        if self.has_aux:
+            if not isinstance(out, tuple) or len(out) != 2:
+                raise TypeError(message(
+                    f"{self.transformation}: has_aux=True needs a function that returns a pair",
+                    f"{function_name(self.function)} returned {describe(out)}", "(result, auxiliary data)"))
+            out, aux = out
+            aux_leaves, self.aux = tree_flatten(aux)
+        flat, self.out_tree = flat_results(self.function, "return the array, not the thing that holds it",
+                                           self.transformation, out)
+        return flat + aux_leaves
+
+
+def wraps(f: Callable, transformation: str) -> Callable[[Callable], Callable]:
+    """``functools.wraps`` for transformed functions: the name says what was done."""
+
+    def decorate(wrapper: Callable) -> Callable:
+        functools.update_wrapper(wrapper, f, assigned=("__module__", "__doc__"), updated=())
+        wrapper.__name__ = f"{transformation}({function_name(f)})"
+        wrapper.__qualname__ = wrapper.__name__
+        return wrapper
+
+    return decorate
