@@ -44,11 +44,18 @@ def __getattr__(name: str):
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 
+def block_until_ready(x):
+    """Returns x: every operation is finished when it returns."""
+    return x
+
+
+float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Jaxpr", "ShapeDtypeStruct", "checkpoint", "closure_convert", "custom_jvp", "custom_vjp", "disable_jit",
-    "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util", "grad", "hessian", "hvp", "jacfwd",
-    "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize", "make_jaxpr", "nn", "numpy", "optim",
-    "random", "remat", "test_util", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
+    "Array", "Jaxpr", "ShapeDtypeStruct", "block_until_ready", "checkpoint", "closure_convert", "custom_jvp",
+    "custom_vjp", "disable_jit", "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util",
+    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose",
+    "linearize", "make_jaxpr", "nn", "numpy", "optim", "random", "remat", "test_util", "tree", "tree_util",
+    "value_and_grad", "vjp", "vmap",
 ]

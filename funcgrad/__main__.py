@@ -46,8 +46,8 @@ the data:
   Without --data, the 1797 handwritten digits of 8x8 pixels that come with funcgrad. A file is an .npz with the arrays
   x and y, images and labels, features and labels, data and target, or x_train and y_train (with x_test and y_test,
   these are held out; otherwise a fifth of the examples is). Features are numbers of any shape, one row an example;
-  they are flattened, and standardised with the mean and deviation of the training examples. Labels are integers or
-  strings.
+  they are flattened, and standardised with the mean and deviation of the training examples (one deviation for all
+  pixels of images). Labels are integers or strings.
 
 examples:
   python -m funcgrad                                                 the digits, one hidden layer
@@ -160,7 +160,7 @@ def starting_point(options: argparse.Namespace, data: Dataset, key: Any) -> tupl
     if not options.load:
         model = build_model(features, DEFAULT_HIDDEN if options.model is None else options.model, classes)
         params = model.init(key)[0]
-        return model, params, files.Saved(params, *standardisation(data.features[data.train]), data.classes)
+        return model, params, files.Saved(params, *standardisation(data), data.classes)
     saved = files.load(options.load)
     try:
         model = build_model(features, hidden_sizes(saved.params) if options.model is None else options.model, classes)

@@ -16,6 +16,7 @@ from funcgrad.control.cond import cond, switch
 from funcgrad.control.loops import fori_loop, while_loop
 from funcgrad.control.scan import associative_scan, map, scan
 from funcgrad.control.solve import custom_linear_solve, custom_root
+from funcgrad.errors import message
 from funcgrad.ops import structural
 from funcgrad.ops.collective import (
     all_gather,
@@ -114,9 +115,11 @@ from funcgrad.ops.indexing import (
     index_take,
     scatter,
     scatter_add,
+    scatter_apply,
     scatter_max,
     scatter_min,
     scatter_mul,
+    scatter_sub,
 )
 from funcgrad.ops.promotion import broadcast_shape
 from funcgrad.ops.random_bits import bitcast_convert_type
@@ -136,7 +139,7 @@ from funcgrad.ops.reduction import (
     reduce_sum,
     reduce_xor,
 )
-from funcgrad.ops.sorting import sort, top_k
+from funcgrad.ops.sorting import sort, sort_key_val, top_k
 from funcgrad.ops.special import (
     bessel_i0e,
     bessel_i1e,
@@ -145,6 +148,7 @@ from funcgrad.ops.special import (
     erf_inv,
     erfc,
     igamma,
+    igamma_grad_a,
     igammac,
     lgamma,
     polygamma,
@@ -187,6 +191,20 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
 def full_like(x: Any, fill_value: Any, dtype: Any = None, shape: Sequence[int] | None = None) -> Any:
     """An array of one repeated scalar, with the shape and dtype of x unless others are given."""
     return full(x.shape if shape is None else shape, fill_value, x.dtype if dtype is None else dtype)
+
+
+def broadcasted_iota(dtype: Any, shape: Sequence[int], dimension: int) -> Any:
+    """JAX's name for ``iota`` of a shape."""
+    return iota(dtype, shape, dimension)
+
+
+def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list[Any]:
+    """operand cut along an axis into parts of the sizes given. Raises ValueError unless they add up to its size."""
+    total = operand.shape[axis]
+    if sum(sizes) != total:
+        raise ValueError(message("split: the sizes do not add up", f"{tuple(sizes)} for axis {axis} of size {total}"))
+    ends = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+    return [slice_in_dim(operand, a, b, axis=axis) for a, b in zip(ends, ends[1:], strict=False)]
 
 
 def collapse(operand: Any, start_dimension: int, stop_dimension: int | None = None) -> Any:

@@ -388,9 +388,10 @@ class Builder:
         index = []
         for n in self.values[i].shape:
             start = self.draw(st.integers(0, n - 1))
-            entries = [slice(start, None), start, slice(None), slice(None, None, -1), slice(start, None, 2), None]
-            index.append(self.draw(st.sampled_from(entries)))
-        return (i,), {"index": tuple(e for e in index if e is not None)}
+            index += self.draw(st.sampled_from([
+                [slice(start, None)], [start], [start - n], [slice(None)], [slice(None, None, -1)],
+                [slice(start, None, 2)], [None, slice(None)]]))
+        return (i,), {"index": tuple(index)}
 
     def _rows(self, name: str) -> tuple | None:
         i = self.pick(lambda x: x.ndim > 0)

@@ -1,7 +1,7 @@
-"""The functions of NumPy on arrays that can be differentiated, batched and compiled; names and signatures of jax.numpy.
+"""The functions of NumPy, differentiable, batched and compiled, under the names and signatures of jax.numpy.
 
-In: arrays of funcgrad, NumPy arrays, numbers. Out: arrays of funcgrad. Array-likes such as lists are converted only by
-``array``, ``asarray`` and functions that take sequences of arrays.
+In: arrays of funcgrad, NumPy arrays, numbers. Out: arrays of funcgrad. Lists are converted only by ``array``,
+``asarray`` and functions that take sequences of arrays.
 
     >>> import funcgrad.numpy as fnp
     >>> fnp.sum(fnp.arange(3.) ** 2)
@@ -72,6 +72,7 @@ from funcgrad.numpy.files import (
     set_printoptions,
 )
 from funcgrad.numpy.functional import apply_along_axis, apply_over_axes, fromfunction, piecewise, vectorize
+from funcgrad.numpy.index_tricks import c_, r_
 from funcgrad.numpy.indexing import INDEXING
 from funcgrad.numpy.manipulation import (
     append,
@@ -224,6 +225,7 @@ from funcgrad.numpy.statistics import (
 )
 from funcgrad.numpy.subscripts import einsum, einsum_path
 from funcgrad.numpy.types import (
+    ComplexWarning,
     astype,
     bfloat16,
     bool_,
@@ -351,7 +353,6 @@ from funcgrad.numpy.ufuncs import (
     log,
     log1p,
     log2,
-    log10,
     logical_and,
     logical_not,
     logical_or,
@@ -387,7 +388,7 @@ from funcgrad.numpy.ufuncs import (
     true_divide,
     trunc,
 )
-from funcgrad.ops.numeric import logaddexp, logaddexp2
+from funcgrad.ops.numeric import log10, logaddexp, logaddexp2
 from funcgrad.ops.special import bessel_i0 as i0
 
 pi, e, inf, nan, euler_gamma, newaxis = _np.pi, _np.e, _np.inf, _np.nan, _np.euler_gamma, None
@@ -402,11 +403,12 @@ __all__ = [
     # constants and classes
     "bool", "dtype", "e", "euler_gamma", "inf", "nan", "ndarray", "newaxis", "pi",
     # types: element types, and questions about them
-    "astype", "bfloat16", "bool_", "can_cast", "cdouble", "character", "complex128", "complex64", "complex_",
-    "complexfloating", "csingle", "double", "finfo", "flexible", "float16", "float32", "float64", "float8_e4m3fn",
-    "float8_e5m2", "float_", "floating", "generic", "iinfo", "inexact", "int16", "int32", "int64", "int8", "int_",
-    "integer", "isdtype", "isscalar", "issubdtype", "ndim", "number", "object_", "promote_types", "result_type",
-    "shape", "signedinteger", "single", "size", "uint", "uint16", "uint32", "uint64", "uint8", "unsignedinteger",
+    "ComplexWarning", "astype", "bfloat16", "bool_", "can_cast", "cdouble", "character", "complex128", "complex64",
+    "complex_", "complexfloating", "csingle", "double", "finfo", "flexible", "float16", "float32", "float64",
+    "float8_e4m3fn", "float8_e5m2", "float_", "floating", "generic", "iinfo", "inexact", "int16", "int32", "int64",
+    "int8", "int_", "integer", "isdtype", "isscalar", "issubdtype", "ndim", "number", "object_", "promote_types",
+    "result_type", "shape", "signedinteger", "single", "size", "uint", "uint16", "uint32", "uint64", "uint8",
+    "unsignedinteger",
     # creation: makers of arrays
     "arange", "array", "asarray", "ascontiguousarray", "copy", "empty", "empty_like", "from_dlpack", "frombuffer",
     "fromfile", "fromiter", "fromstring", "full", "full_like", "geomspace", "linspace", "logspace", "meshgrid",
@@ -424,11 +426,11 @@ __all__ = [
     "degrees", "divide", "divmod", "equal", "exp", "exp2", "expm1", "fabs", "fix", "float_power", "floor",
     "floor_divide", "fmax", "fmin", "fmod", "gcd", "greater", "greater_equal", "heaviside", "hypot", "imag",
     "invert", "isclose", "iscomplex", "iscomplexobj", "isfinite", "isinf", "isnan", "isneginf", "isposinf",
-    "isreal", "isrealobj", "lcm", "left_shift", "less", "less_equal", "log", "log10", "log1p", "log2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod", "multiply",
-    "nan_to_num", "negative", "nextafter", "not_equal", "positive", "pow", "power", "rad2deg", "radians", "real",
-    "reciprocal", "remainder", "right_shift", "rint", "round", "sign", "sin", "sinc", "sinh", "sqrt", "square",
-    "subtract", "tan", "tanh", "true_divide", "trunc",
+    "isreal", "isrealobj", "lcm", "left_shift", "less", "less_equal", "log", "log1p", "log2", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod", "multiply", "nan_to_num", "negative",
+    "nextafter", "not_equal", "positive", "pow", "power", "rad2deg", "radians", "real", "reciprocal", "remainder",
+    "right_shift", "rint", "round", "sign", "sin", "sinc", "sinh", "sqrt", "square", "subtract", "tan", "tanh",
+    "true_divide", "trunc",
     # bits: parts of floating point numbers, bits
     "copysign", "frexp", "ldexp", "modf", "packbits", "signbit", "spacing", "unpackbits",
     # manipulation: shapes, joining, splitting
@@ -471,7 +473,9 @@ __all__ = [
     "diff", "ediff1d", "gradient", "interp", "trapezoid", "unwrap",
     # functional: functions of functions
     "apply_along_axis", "apply_over_axes", "fromfunction", "piecewise", "vectorize",
+    # index_tricks: r_ and c_
+    "c_", "r_",
     # ops: special functions
-    "i0", "logaddexp", "logaddexp2",
+    "i0", "log10", "logaddexp", "logaddexp2",
 ]
 register(_np, {name: globals()[name] for name in __all__})

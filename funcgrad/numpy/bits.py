@@ -132,7 +132,7 @@ def spacing(x: Any, /) -> Any:
 
 
 def packbits(a: Any, axis: int | None = None, bitorder: str = "big") -> Any:
-    """Groups of eight bools or integers (nonzero is 1) along an axis as the bits of uint8; the last is filled with 0."""
+    """Groups of eight bools or integers (nonzero is 1) along an axis as the bits of uint8; zeros fill the last."""
     a, axis = _bytes_last("packbits", a, axis, bitorder)
     *lead, n = a.shape
     bits = convert_element_type(a if a.dtype.kind == "b" else not_equal(a, 0), np.uint8)

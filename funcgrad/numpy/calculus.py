@@ -38,7 +38,7 @@ from funcgrad.ops.elementwise import (
     true_divide,
 )
 from funcgrad.ops.promotion import inexact_arg, promote_args, unary_arg
-from funcgrad.ops.reduction import as_axes, as_axis, cumsum
+from funcgrad.ops.reduction import as_axis, cumsum
 
 
 def _between(x: Any, start: int, stop: int | None, axis: int) -> Any:
@@ -75,7 +75,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """The differences of the elements of ary, flat, between the numbers ``to_begin`` and ``to_end``; in ary's dtype."""
+    """The differences of the elements of ary, flat, between ``to_begin`` and ``to_end``; in ary's dtype."""
     x = ravel(ary)
     ends = [None if end is None else s.convert_element_type(ravel(end), x.dtype) for end in (to_begin, to_end)]
     parts = [ends[0], _step(x, 0) if x.size else x, ends[1]]
@@ -91,7 +91,8 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int | None = N
     f = inexact_arg("gradient", f)
     if edge_order not in (None, 1):
         raise NotImplementedError(message("gradient: only first order at the ends", f"edge_order={edge_order}", "1"))
-    axes = as_axes("gradient", axis, len(f.shape))
+    given = range(len(f.shape)) if axis is None else [axis] if isinstance(axis, int | np.integer) else axis
+    axes = [as_axis("gradient", i, len(f.shape)) for i in given]
     if len(varargs) not in (0, 1, len(axes)):
         raise TypeError(message("gradient: distances and axes do not match",
                                 f"{len(varargs)} distances, {len(axes)} axes", "none, one, or one for each axis"))

@@ -50,7 +50,8 @@ def _view(self: Any, dtype: Any = None) -> Any:
         raise ValueError(message("view: the last axis does not fit", f"{describe(self)} as {dtype.name}",
                                  f"a last axis of a multiple of {max(new // old, 1)} elements"))
     if new > old:
-        return bitcast_convert_type(s.reshape(self, (*self.shape[:-1], -(-self.shape[-1] * old // new), new // old)), dtype)
+        groups = (*self.shape[:-1], self.shape[-1] * old // new, new // old)
+        return bitcast_convert_type(s.reshape(self, groups), dtype)
     out = bitcast_convert_type(self, dtype)
     return s.reshape(out, (*self.shape[:-1], self.shape[-1] * (old // new)))
 
@@ -77,7 +78,8 @@ def _function(name: str, function: Any) -> Any:
 
 _FUNCTIONS = {
     **{name: getattr(reductions, name) for name in (
-        "all", "any", "argmax", "argmin", "cumprod", "cumsum", "max", "mean", "min", "prod", "ptp", "std", "sum", "var")},
+        "all", "any", "argmax", "argmin", "cumprod", "cumsum", "max", "mean", "min", "prod", "ptp", "std", "sum",
+        "var")},
     **{name: getattr(sorting, name) for name in ("argpartition", "argsort", "partition", "searchsorted", "sort")},
     **{name: getattr(selection, name) for name in ("choose", "nonzero", "take")},
     "diagonal": matrices.diagonal, "dot": contraction.dot, "trace": contraction.trace,

@@ -32,7 +32,7 @@ _OPTIONS: dict[str, set] = {"constant": {"constant_values"}, "empty": set(), "li
 
 
 def pad(array: Any, pad_width: Any, mode: str | Callable = "constant", **kwargs: Any) -> Any:
-    """An array with a border of ``pad_width`` elements: a number, (before, after), such a pair for each axis, or a dict.
+    """An array with a border of ``pad_width`` elements: a number, a pair (before, after), one for each axis, or a dict.
 
     ``mode`` says what stands there: "constant" (``constant_values=0``), "edge", "linear_ramp" (``end_values=0``),
     "maximum", "mean", "median", "minimum" (of ``stat_length`` elements), "reflect", "symmetric" (``reflect_type``),
@@ -140,7 +140,8 @@ def _odd_reflection(x: Any, axis: int, before: int, after: int, mode: str) -> An
             n = x.shape[axis]
             count = builtins.min(missing, n - skip)
             if count < 1:
-                raise ValueError(message("pad: one element has no odd reflection", describe(x), "at least 2 elements"))
+                raise ValueError(message("pad: one element has no odd reflection", describe(x),
+                                         "at least 2 elements"))
             if at_front:
                 edge, part = s.slice_in_dim(x, 0, 1, axis=axis), s.slice_in_dim(x, skip, skip + count, axis=axis)
             else:

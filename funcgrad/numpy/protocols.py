@@ -63,11 +63,12 @@ def array_ufunc(self: Any, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs:
     if out is not None and any(x is not None for x in out):
         raise TypeError(message(f"np.{name}: the result cannot be written into an array (out=..., or x += y)",
                                 "an array to write to", "arrays are immutable", "x = x + y instead of x += y"))
-    unsupported = [k for k, v in kwargs.items() if not (k in ("casting", "order", "subok") or k == "where" and v is True
-                                                        or k == "dtype" and v is None)]
+    harmless = {"where": True, "dtype": None}
+    unsupported = [k for k, v in kwargs.items()
+                   if k not in ("casting", "order", "subok") and not (k in harmless and v is harmless[k])]
     if unsupported:
-        raise TypeError(message(f"np.{name}: an argument is not supported for arrays of funcgrad", ", ".join(unsupported),
-                                None, "fnp.where(mask, ..., ...), x.astype(dtype)"))
+        raise TypeError(message(f"np.{name}: an argument is not supported for arrays of funcgrad",
+                                ", ".join(unsupported), None, "fnp.where(mask, ..., ...), x.astype(dtype)"))
     return function(*[np.asarray(x) if isinstance(x, list | tuple) else x for x in inputs])
 
 

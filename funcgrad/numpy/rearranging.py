@@ -211,8 +211,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
 def delete(arr: Any, obj: Any, axis: int | None = None, *, assume_unique_indices: bool = False) -> Any:
     """arr without the elements at the positions ``obj``: a number, a slice, or an array.
 
-    A traced number is taken as it is; a traced array needs ``assume_unique_indices=True``, since equal positions would
-    change the size of the result.
+    The positions may be traced; an array of them then needs ``assume_unique_indices=True``, since equal positions
+    would change the size of the result.
     """
     arr, axis = _flat_if_none("delete", arr, axis)
     n = arr.shape[axis]

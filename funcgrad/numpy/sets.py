@@ -86,26 +86,19 @@ def unique(ar: Any, return_index: bool = False, return_inverse: bool = False, re
 
 
 def _first_in_order(rows: Any, equal_nan: bool) -> tuple[Any, Any]:
-    """The order that sorts the slices along the first axis, and which of them, in order, differ from the one before."""
+    """The order that sorts the slices along the first axis, and which of them, in order, differ from their neighbour."""
     n = rows.shape[0]
     columns = s.reshape(s.stop_gradient(rows), (n, rows.size // n if n else 0))
-    width = columns.shape[1]
-    if width == 1 or n == 0:
-        columns = s.reshape(columns, (n,))
-        order = argsort(columns)
-    else:
-        order = lexsort([s.reshape(s.slice_in_dim(columns, j, j + 1, axis=1), (n,)) for j in reversed(range(width))]) \
-            if width else s.iota(np.int64, (n,))
     if n == 0:
-        return order, s.full((0,), False)
+        return s.iota(np.int64, (0,)), s.full((0,), False)
+    keys = [s.reshape(s.slice_in_dim(columns, j, j + 1, axis=1), (n,)) for j in reversed(range(columns.shape[1]))]
+    order = s.iota(np.int64, (n,)) if not keys else argsort(keys[0]) if len(keys) == 1 else lexsort(keys)
     ordered = take(columns, order, 0, mode="promise_in_bounds")
     after, before = s.slice_in_dim(ordered, 1, n), s.slice_in_dim(ordered, 0, n - 1)
     differs = ne(after, before)
     if equal_nan and dtypes.is_inexact(rows.dtype):
         differs = bitwise_and(differs, bitwise_not(bitwise_and(ne(after, after), ne(before, before))))
-    if len(differs.shape) == 2:
-        differs = any(differs, axis=1)
-    return order, concatenate([np.ones(1, bool), differs])
+    return order, concatenate([np.ones(1, bool), any(differs, axis=1)])
 
 
 def _places(name: str, mask: Any, given: Any, size: int | None) -> Any:
@@ -114,8 +107,9 @@ def _places(name: str, mask: Any, given: Any, size: int | None) -> Any:
         return nonzero(mask, size=operator.index(size))[0]
     values = known(mask)
     if values is None:
-        raise ConcretizationTypeError(message(f"{name}: the size of the result depends on traced values", describe(given),
-                                              "values known while tracing", f"fnp.{name}(..., size=...)"))
+        raise ConcretizationTypeError(message(
+            f"{name}: the size of the result depends on traced values", describe(given), "values known while tracing",
+            f"fnp.{name}(..., size=...)"))
     return np.flatnonzero(values)
 
 
@@ -127,7 +121,8 @@ def _counts(first: Any, place: Any, size: int | None) -> Any:
     if n == 0:
         return s.full((size,), np.int64(0))
     starts = nonzero(first, size=operator.index(size) + 1, fill_value=n)[0]
-    return s.convert_element_type(subtract(s.slice_in_dim(starts, 1, size + 1), s.slice_in_dim(starts, 0, size)), np.int64)
+    counts = subtract(s.slice_in_dim(starts, 1, size + 1), s.slice_in_dim(starts, 0, size))
+    return s.convert_element_type(counts, np.int64)
 
 
 def unique_all(x: Any, /, *, size: int | None = None, fill_value: Any = None) -> UniqueAll:
@@ -214,17 +209,21 @@ def intersect1d(ar1: Any, ar2: Any, assume_unique: bool = False, return_indices:
     return values, index1, index2
 
 
-def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False, *, size: int | None = None, fill_value: Any = None) -> Any:
-    """The different elements of ar1 that are not in ar2, sorted; in their order if ``assume_unique``."""
+def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False, *, size: int | None = None,
+              fill_value: Any = None) -> Any:
+    """The different elements of ar1 that are not in ar2, sorted; in their order if ``assume_unique``. Filled with 0."""
     one, two = _vectors("setdiff1d", ar1, ar2)
+    fill_value = 0 if fill_value is None else fill_value
     if assume_unique:
         return _chosen("setdiff1d", one, isin(one, two, invert=True), ar1, size, fill_value)[0]
     order, first = _first_in_order(one, True)
     ordered = take(one, order, 0, mode="promise_in_bounds")
-    return _chosen("setdiff1d", ordered, bitwise_and(first, isin(ordered, two, invert=True)), ar1, size, fill_value)[0]
+    mask = bitwise_and(first, isin(ordered, two, invert=True))
+    return _chosen("setdiff1d", ordered, mask, ar1, size, fill_value)[0]
 
 
-def setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False, *, size: int | None = None, fill_value: Any = None) -> Any:
+def setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False, *, size: int | None = None,
+             fill_value: Any = None) -> Any:
     """The different elements that are in one of both but not in the other, sorted."""
     one, two = _vectors("setxor1d", ar1, ar2)
     both = concatenate([one, two])

@@ -53,8 +53,8 @@ from funcgrad.ops.promotion import inexact_arg, promote_args, unary_arg
 def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | None = None) -> Any:
     """How often each of 0, 1, 2 ... occurs in a vector of integers, or the sums of their weights.
 
-    The result has ``max(x) + 1`` elements, at least ``minlength``; ``length`` fixes their number, and is needed when x
-    is traced: larger elements are then left out. Negative elements raise ValueError, or count as 0 when traced.
+    The result has ``max(x) + 1`` elements, at least ``minlength``; ``length`` fixes their number, and larger elements
+    are left out. It is needed when x is traced. Negative elements raise ValueError, or count as 0 when traced.
     """
     x = unary_arg("bincount", x)
     if x.dtype.kind not in "biu" or len(x.shape) != 1:
@@ -65,8 +65,8 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | N
     if length is None:
         if values is None:
             raise ConcretizationTypeError(message(
-                "bincount: the size of the result depends on a traced value", describe(x), "values known while tracing",
-                "fnp.bincount(x, length=...)"))
+                "bincount: the size of the result depends on a traced value", describe(x),
+                "values known while tracing", "fnp.bincount(x, length=...)"))
         length = int(np.max(values, initial=-1)) + 1
     length = operator.index(length if length > minlength else minlength)
     x = s.convert_element_type(x, np.int64)
@@ -92,15 +92,16 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
         low, high = range
     low, high = promote_args("histogram", (low, high), inexact=True)
     equal = eq(low, high)
-    return linspace(where(equal, subtract(low, 0.5), low), where(equal, add(high, 0.5), high), operator.index(bins) + 1)
+    low, high = where(equal, subtract(low, 0.5), low), where(equal, add(high, 0.5), high)
+    return linspace(low, high, operator.index(bins) + 1)
 
 
 def histogram(a: Any, bins: Any = 10, range: Any = None, weights: Any = None,
               density: bool | None = None) -> tuple[Any, Any]:
     """``(counts, edges)``: how many values, or how much weight, lies in each bin; the last bin has both its ends.
 
-    With ``density`` the counts are divided by their sum and the bins' widths. The counts are floats, and differentiable
-    in the weights.
+    With ``density`` the counts are divided by their sum and the bins' widths. The counts are floats, differentiable in
+    the weights.
     """
     a = ravel(a)
     edges = histogram_bin_edges(a, bins, range)
@@ -147,7 +148,7 @@ def histogramdd(sample: Any, bins: Any = 10, range: Any = None, weights: Any = N
         inside = bitwise_and(inside, lt(index, n))
         place = add(multiply(place, n), index)
     total = math.prod(sizes)
-    weights = ones(count) if weights is None else inexact_arg("histogramdd", weights)
+    weights = ones(count, int) if weights is None else unary_arg("histogramdd", weights)
     counts = s.reshape(_summed(where(inside, place, total), weights, total), sizes)
     if density:
         counts = true_divide(counts, sum(counts))

@@ -9,6 +9,7 @@ can be called: ``fnp.float32(3)`` is an array without axes.
 """
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.array import Array, DeviceArray, aval_of, describe
 from funcgrad.errors import message
+from funcgrad.ops.elementwise import ne
 from funcgrad.ops.promotion import to_array
 from funcgrad.ops.structural import convert_element_type
 
@@ -63,6 +65,7 @@ single, double, csingle, cdouble = float32, float64, complex64, complex128
 
 generic, number, integer, signedinteger = np.generic, np.number, np.integer, np.signedinteger
 unsignedinteger, inexact, floating, complexfloating = np.unsignedinteger, np.inexact, np.floating, np.complexfloating
+ComplexWarning = np.exceptions.ComplexWarning
 character, flexible, object_ = np.character, np.flexible, np.object_
 
 finfo, iinfo = dtypes.finfo, dtypes.iinfo
@@ -76,7 +79,7 @@ def dtype_of(x: Any) -> tuple[np.dtype, bool]:
     if isinstance(x, (Array, np.ndarray, np.generic)) or type(x) in dtypes.PYTHON_SCALARS:
         aval = aval_of(x)
         return aval.dtype, aval.weak_type
-    return dtypes.as_dtype(x), x in (int, float, complex)
+    return dtypes.as_dtype(x), x is int or x is float or x is complex
 
 
 def result_type(*args: Any, return_weak_type_flag: bool = False) -> Any:
@@ -123,15 +126,17 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = False, device: Any = None) -> Any:
-    """x with another dtype. Raises ValueError for complex to real, which would drop the imaginary part."""
-    x = to_array(x) if not isinstance(x, (list, tuple)) else x
+    """x with another dtype. Complex to real drops the imaginary part, with a warning; to bool, it asks for nonzero."""
     aval = aval_of(x)
+    x = to_array(x)
     if dtype is None:
         return x
     dtype = dtypes.as_dtype(dtype)
-    if aval.dtype.kind == "c" and dtype.kind not in "cb":
-        raise ValueError(message("astype: complex numbers do not convert to real ones",
-                                 f"{describe(x)} to {dtype.name}", None, "x.real.astype(...), or fnp.abs(x)"))
+    if aval.dtype.kind == "c" and dtype.kind == "b":
+        return ne(x, 0)
+    if aval.dtype.kind == "c" and dtype.kind != "c":
+        warnings.warn(message("astype: the imaginary part is dropped", f"{describe(x)} to {dtype.name}", None,
+                              "x.real.astype(...)"), ComplexWarning, stacklevel=2)
     return convert_element_type(x, dtype)
 
 

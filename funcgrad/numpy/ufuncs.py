@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import DeviceArray, describe
+from funcgrad.core.array import Array, DeviceArray, describe
 from funcgrad.errors import message
 from funcgrad.numpy.selection import where
 from funcgrad.ops import elementwise as e
@@ -166,8 +166,11 @@ trunc = fix = _rounding("trunc", e.trunc)
 
 def rint(x: Any, /) -> Any:
     """The nearest integer, as a float; halves go to the even one."""
-    x = inexact_arg("rint", x)
-    return e.round_to_even(x) if x.dtype.kind != "c" else e.complex(e.round_to_even(real(x)), e.round_to_even(imag(x)))
+    x = unary_arg("rint", x)
+    x = x if dtypes.is_inexact(x.dtype) else convert_element_type(x, np.float64)
+    if x.dtype.kind == "c":
+        return e.complex(e.round_to_even(real(x)), e.round_to_even(imag(x)))
+    return e.round_to_even(x)
 
 
 def round(a: Any, decimals: int = 0, out: None = None) -> Any:
@@ -197,11 +200,6 @@ around = round
 # ---------------------------------------------------------------- exponentials, angles
 
 
-def log10(x: Any, /) -> Any:
-    """The logarithm to base 10."""
-    return multiply(e.log(x), 1 / math.log(10))
-
-
 def deg2rad(x: Any, /) -> Any:
     """x degrees in radians."""
     return multiply(inexact_arg("deg2rad", x), math.pi / 180)
@@ -228,17 +226,18 @@ def sinc(x: Any, /) -> Any:
     """sin(pi x) / (pi x), and 1 at x = 0. Near 0 it is its Taylor polynomial, so its derivatives there are right."""
     x = multiply(inexact_arg("sinc", x), math.pi)
     near = less(absolute(x), 0.5)
-    squared = square(select_n(near, full(x.shape, x.dtype.type(0)), x))
+    squared = square(where(near, x, 0.0))
     series: Any = _SINC[-1]
     for coefficient in reversed(_SINC[:-1]):
         series = add(multiply(squared, series), coefficient)
-    far = select_n(near, x, full(x.shape, x.dtype.type(1)))
-    return select_n(near, divide(sin(far), far), series)
+    far = where(near, 1.0, x)
+    return where(near, series, divide(sin(far), far))
 
 
 def angle(z: Any, deg: bool = False) -> Any:
     """The angle of a complex number in the plane, in radians, or in degrees if ``deg``."""
-    z = inexact_arg("angle", z)
+    z = unary_arg("angle", z)
+    z = z if dtypes.is_inexact(z.dtype) else convert_element_type(z, np.float64)
     out = arctan2(imag(z), real(z))
     return rad2deg(out) if deg else out
 
@@ -297,7 +296,7 @@ def iscomplex(x: Any) -> Any:
 
 def iscomplexobj(x: Any) -> bool:
     """Whether x has a complex dtype."""
-    return getattr(x, "dtype", np.result_type(x) if x is not None else np.dtype(bool)).kind == "c"
+    return x.dtype.kind == "c" if isinstance(x, Array) else np.iscomplexobj(x)
 
 
 def isrealobj(x: Any) -> bool:
@@ -354,13 +353,11 @@ def _all_equal(a: Any, b: Any, equal_nan: bool) -> Any:
 
 def fmax(x1: Any, x2: Any, /) -> Any:
     """The larger of x1 and x2, and the one that is a number where the other is NaN."""
-    x1, x2 = promote("fmax", x1, x2)
     return where(bitwise_or(greater(x1, x2), isnan(x2)), x1, x2)
 
 
 def fmin(x1: Any, x2: Any, /) -> Any:
     """The smaller of x1 and x2, and the one that is a number where the other is NaN."""
-    x1, x2 = promote("fmin", x1, x2)
     return where(bitwise_or(less(x1, x2), isnan(x2)), x1, x2)
 
 
@@ -380,7 +377,8 @@ def clip(arr: Any, /, min: Any = None, max: Any = None) -> Any:
 
 def heaviside(x1: Any, x2: Any, /) -> Any:
     """0 where x1 < 0, x2 where x1 = 0, 1 where x1 > 0."""
-    x1, x2 = broadcast_args("heaviside", list(promote_inexact("heaviside", x1, x2)))
+    x1, x2 = promote_inexact("heaviside", x1, x2)
+    x1 = real_arg("heaviside", x1)
     step = where(less(x1, 0), 0.0, where(equal(x1, 0), x2, 1.0))
     return where(isnan(x1), x1, step)
 

@@ -22,7 +22,7 @@ from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.promotion import inexact_arg, promote, promote_args, promote_inexact, promote_numeric, unary_arg
 from funcgrad.ops.rules import elementwise
-from funcgrad.ops.structural import convert_element_type, select_n, select_n_p
+from funcgrad.ops.structural import convert_element_type, full, select_n, select_n_p
 
 # ---------------------------------------------------------------- makers of user functions
 
@@ -478,7 +478,7 @@ def real(x: Any, /) -> Any:
 def imag(x: Any, /) -> Any:
     """The imaginary part; zeros for real arrays."""
     x = unary_arg("imag", x)
-    return imag_p.bind(x)[0] if x.dtype.kind == "c" else x * 0
+    return imag_p.bind(x)[0] if x.dtype.kind == "c" else full(x.shape, x.dtype.type(0))
 
 
 def conj(x: Any, /) -> Any:

@@ -1,4 +1,4 @@
-"""Elementwise operations of NumPy that are no composition of others: logaddexp, logaddexp2, gcd.
+"""Elementwise operations of NumPy that are no composition of others: log10, logaddexp, logaddexp2, gcd.
 
 In: arrays and scalars, promoted and broadcast. Out: arrays.
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from funcgrad.core.primitive import Constant, Partials, Primitive
 from funcgrad.errors import message
-from funcgrad.ops.elementwise import add, binary, eq, exp, ge, log1p, logistic, mul, real, sub
+from funcgrad.ops.elementwise import add, binary, eq, exp, ge, log1p, logistic, mul, real, reciprocal, sub, unary
 from funcgrad.ops.promotion import promote_args, promote_inexact
 from funcgrad.ops.rules import elementwise
 from funcgrad.ops.structural import select_n, select_n_p
@@ -25,7 +25,7 @@ def _share(x: Any, y: Any, scale: float = 1.0) -> Any:
     return logistic(difference if scale == 1 else mul(difference, scale))
 
 
-_LN2 = float(np.log(2))
+_LN2, _LN10 = float(np.log(2)), float(np.log(10))
 
 logaddexp_p = elementwise("logaddexp", lambda xp, x, y: xp.logaddexp(x, y), Partials(
     lambda z, x, y: _share(x, y), lambda z, x, y: _share(y, x)), "logaddexp({0}, {1})")
@@ -54,6 +54,9 @@ def _log_of_sum(name: str, primitive: Primitive, x: Any, y: Any, scale: float) -
     return add(high, mul(log1p(exp(mul(sub(low, high), scale))), 1 / scale))
 
 
+log10_p = elementwise("log10", lambda xp, x: xp.log10(x), Partials(lambda y, x: reciprocal(mul(x, _LN10))), "log10({0})")
+log10 = unary(log10_p, True, "The logarithm to base 10.")
+
 gcd_p = elementwise("gcd", lambda xp, x, y: xp.gcd(x, y), Constant("its arguments are integers"), "gcd({0}, {1})")
 _gcd = binary(gcd_p, "The greatest common divisor.")
 
@@ -62,5 +65,5 @@ def gcd(x1: Any, x2: Any, /) -> Any:
     """The greatest common divisor of integers, element by element; never negative. Raises ValueError on floats."""
     x1, x2 = promote_args("gcd", (x1, x2))
     if x1.dtype.kind not in "iu":
-        raise ValueError(message("gcd: only integers have a greatest common divisor", x1.dtype.name, "integer arrays"))
+        raise ValueError(message("gcd: only integers have common divisors", x1.dtype.name, "integer arrays"))
     return _gcd(x1, x2)

@@ -36,6 +36,8 @@ class Dataset:
     classes: tuple[str, ...]
     train: np.ndarray
     held_out: np.ndarray
+    pixels: bool
+    """An example had several axes, such as an image: all its features are in one unit."""
 
     @property
     def short_name(self) -> str:
@@ -58,6 +60,7 @@ def load_dataset(path: str | None) -> Dataset:
     else:
         raise UserError(f"{name}: no features and labels among its arrays {', '.join(arrays) or '(none)'}; expected "
                         + ", ".join(" and ".join(pair) for pair in ARRAY_NAMES))
+    pixels = features.ndim > 2
     features, labels = _features(features, name), _labels(labels, name)
     tests = 0
     if pair[0] == "x_train" and "x_test" in lower and "y_test" in lower:
@@ -68,10 +71,10 @@ def load_dataset(path: str | None) -> Dataset:
         tests = len(test_features)
         if len(features) == len(labels):  # otherwise the lengths are refused below
             features, labels = np.concatenate([features, test_features]), np.concatenate([labels, test_labels])
-    return _dataset(name, features, labels, tests)
+    return _dataset(name, features, labels, tests, pixels)
 
 
-def _dataset(name: str, features: np.ndarray, labels: np.ndarray, tests: int) -> Dataset:
+def _dataset(name: str, features: np.ndarray, labels: np.ndarray, tests: int, pixels: bool) -> Dataset:
     """Checks that features and labels fit together, numbers the classes, splits; the last ``tests`` are held out."""
     if len(features) != len(labels):
         raise UserError(f"{name}: {len(features)} examples but {len(labels)} labels")
@@ -87,7 +90,7 @@ def _dataset(name: str, features: np.ndarray, labels: np.ndarray, tests: int) ->
         order = np.asarray(random.permutation(random.key(0), count))
         size = max(1, round(count * HELD_OUT_SHARE))
         train, held_out = order[size:], order[:size]
-    return Dataset(name, features, numbers.astype(np.int64), tuple(str(c) for c in classes), train, held_out)
+    return Dataset(name, features, numbers.astype(np.int64), tuple(str(c) for c in classes), train, held_out, pixels)
 
 
 def _read(path: Any, name: str) -> dict[str, np.ndarray]:
@@ -134,8 +137,15 @@ def _labels(labels: np.ndarray, name: str) -> np.ndarray:
     return labels.astype(str) if labels.dtype.kind == "S" else labels
 
 
-def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and the scale of each feature; a feature that never varies has scale 1."""
+def standardisation(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the scale of each feature among the training examples.
+
+    The scale is the standard deviation; 1 for a feature that never varies; one number for all pixels, since a scale
+    of its own would make a loud signal of a pixel that is nearly always dark.
+    """
+    features = data.features[data.train]
     mean = features.mean(axis=0, dtype=np.float64)
     scale = features.std(axis=0, dtype=np.float64)
+    if data.pixels:
+        scale = np.full_like(scale, np.sqrt(np.mean(scale**2)))
     return mean.astype(np.float32), np.where(scale > 0, scale, 1).astype(np.float32)
