@@ -256,6 +256,7 @@ def test_every_equation_knows_the_users_line():
     first, second = fg.make_jaxpr(f)(1.0).equations
     assert first.source.file == __file__ and second.source.line == first.source.line + 1
     assert "in f" in str(first.source)
+    assert f"= sin a  # test_composition.py:{first.source.line} in f" in fg.make_jaxpr(f)(1.0).pretty_print(source_info=True)
 
 
 def test_the_gradient_costs_a_small_constant_times_the_function():

@@ -15,9 +15,9 @@ from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
 WIDTH = 100
 
 
-def pretty(jaxpr: Jaxpr, source_lines: bool = False) -> str:
-    """The text of a jaxpr; with ``source_lines``, the user's line stands behind each equation."""
-    return "\n".join(_program(jaxpr, _Names(), source_lines))
+def pretty(jaxpr: Jaxpr, source_info: bool = False) -> str:
+    """The text of a jaxpr; with ``source_info``, the user's line stands behind each equation."""
+    return "\n".join(_program(jaxpr, _Names(), source_info))
 
 
 class _Names:
@@ -50,9 +50,9 @@ def letters(number: int) -> str:
     return text
 
 
-def _program(jaxpr: Jaxpr, names: _Names, source_lines: bool) -> list[str]:
+def _program(jaxpr: Jaxpr, names: _Names, source_info: bool) -> list[str]:
     head = f"{{ lambda {names.bound(jaxpr.const_vars)}; {names.bound(jaxpr.in_vars)}."
-    lines = [line for equation in jaxpr.equations for line in _equation(equation, names, source_lines)]
+    lines = [line for equation in jaxpr.equations for line in _equation(equation, names, source_info)]
     outs = ", ".join(map(names, jaxpr.outs))
     tail = f"in ({outs}{',' if len(jaxpr.outs) == 1 else ''}) }}"
     if not lines:
@@ -62,7 +62,7 @@ def _program(jaxpr: Jaxpr, names: _Names, source_lines: bool) -> list[str]:
     return [f"{head} let", *("    " + line for line in lines), f"  {tail}"]
 
 
-def _equation(equation: Equation, names: _Names, source_lines: bool) -> list[str]:
+def _equation(equation: Equation, names: _Names, source_info: bool) -> list[str]:
     args = " ".join(map(names, equation.inputs))
     simple, programs = [], []
     for key, value in equation.params.items():
@@ -74,14 +74,14 @@ def _equation(equation: Equation, names: _Names, source_lines: bool) -> list[str
             simple.append(f"{key}={_param(value)}")
     left = names.bound(equation.outs)
     right = f" {args}" if args else ""
-    note = f"  # {equation.source}" if source_lines and equation.source else ""
+    note = f"  # {equation.source}" if source_info and equation.source else ""
     if not programs:
         inside = f"[{' '.join(simple)}]" if simple else ""
         return [f"{left} = {equation.primitive.name}{inside}{right}{note}"]
     lines = [f"{left} = {equation.primitive.name}["] + ["  " + line for line in simple]
     for key, jaxprs in programs:
         for jaxpr in jaxprs:
-            body = _program(jaxpr, _Names(), source_lines)
+            body = _program(jaxpr, _Names(), source_info)
             lines += [f"  {key}={body[0]}"] + ["  " + line for line in body[1:]]
     return lines + [f"]{right}{note}"]
 
@@ -94,4 +94,4 @@ def _param(value: Any) -> str:
     return str(value)
 
 
-install(Jaxpr, {"__str__": pretty, "__repr__": pretty})
+install(Jaxpr, {"__str__": pretty, "__repr__": pretty, "pretty_print": pretty})

@@ -100,7 +100,8 @@ class Tracer(Array):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TracerArrayConversionError(message(
             f"{self.trace.what}: a traced value was handed to code that needs a NumPy array", self.what(), "an fg.Array "
-            "or an ndarray with values", "use the function of funcgrad.numpy, or fg.pure_callback for foreign code"))
+            "or an ndarray with values", "the function of funcgrad.numpy of that name, or the conversion outside of the "
+            "transformed function"))
 
     def what(self) -> str:
         """The tracer in an error message."""

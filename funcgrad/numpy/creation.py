@@ -207,7 +207,7 @@ def _scalar(dtype: Any, value: int) -> np.generic:
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
-    """An array of a repeated value, or of an array broadcast to the shape; of the value's dtype unless one is given."""
+    """An array of a repeated value, or of an array broadcast to the shape; of its dtype unless one is given."""
     value = asarray(fill_value, dtype)
     if type(value) is DeviceArray and not value.shape:
         return _filled(shape, value._data, value._weak)

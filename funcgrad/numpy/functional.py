@@ -28,7 +28,7 @@ from funcgrad.transforms.batching import vmap
 
 
 def apply_along_axis(func1d: Callable, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
-    """``func1d(vector, *args, **kwargs)`` of every vector of arr along an axis, where the axes of its result stand."""
+    """``func1d(vector, *args, **kwargs)`` of every vector of arr along an axis, which its result replaces."""
     arr = unary_arg("apply_along_axis", arr)
     axis = as_axis("apply_along_axis", axis, len(arr.shape))
 

@@ -32,7 +32,7 @@ _OPTIONS: dict[str, set] = {"constant": {"constant_values"}, "empty": set(), "li
 
 
 def pad(array: Any, pad_width: Any, mode: str | Callable = "constant", **kwargs: Any) -> Any:
-    """An array with a border of ``pad_width`` elements: a number, a pair (before, after), one for each axis, or a dict.
+    """An array with a border of ``pad_width`` elements: a number, a pair (before, after), pairs for all axes, a dict.
 
     ``mode`` says what stands there: "constant" (``constant_values=0``), "edge", "linear_ramp" (``end_values=0``),
     "maximum", "mean", "median", "minimum" (of ``stat_length`` elements), "reflect", "symmetric" (``reflect_type``),

@@ -100,7 +100,7 @@ def _as_numpy(x: Any) -> Any:
 
 def _unknown(name: str) -> TypeError:
     return TypeError(message(f"{name} has no funcgrad counterpart", "a call with an array of funcgrad", None,
-                             f"{name} of np.asarray(x) outside of transformations, or fg.pure_callback"))
+                             f"{name} of np.asarray(x), outside of transformations"))
 
 
 PROTOCOLS = {"__array_ufunc__": array_ufunc, "__array_function__": array_function}

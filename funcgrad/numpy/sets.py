@@ -86,7 +86,7 @@ def unique(ar: Any, return_index: bool = False, return_inverse: bool = False, re
 
 
 def _first_in_order(rows: Any, equal_nan: bool) -> tuple[Any, Any]:
-    """The order that sorts the slices along the first axis, and which of them, in order, differ from their neighbour."""
+    """The order that sorts the slices along the first axis, and which of them then begin a new value."""
     n = rows.shape[0]
     columns = s.reshape(s.stop_gradient(rows), (n, rows.size // n if n else 0))
     if n == 0:
@@ -211,7 +211,7 @@ def intersect1d(ar1: Any, ar2: Any, assume_unique: bool = False, return_indices:
 
 def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False, *, size: int | None = None,
               fill_value: Any = None) -> Any:
-    """The different elements of ar1 that are not in ar2, sorted; in their order if ``assume_unique``. Filled with 0."""
+    """The different elements of ar1 that are not in ar2, sorted (not if ``assume_unique``); filled with 0."""
     one, two = _vectors("setdiff1d", ar1, ar2)
     fill_value = 0 if fill_value is None else fill_value
     if assume_unique:

@@ -100,8 +100,8 @@ def histogram(a: Any, bins: Any = 10, range: Any = None, weights: Any = None,
               density: bool | None = None) -> tuple[Any, Any]:
     """``(counts, edges)``: how many values, or how much weight, lies in each bin; the last bin has both its ends.
 
-    With ``density`` the counts are divided by their sum and the bins' widths. The counts are floats, differentiable in
-    the weights.
+    With ``density`` the counts are divided by their sum and the bins' widths. They are floats, differentiable in the
+    weights.
     """
     a = ravel(a)
     edges = histogram_bin_edges(a, bins, range)

@@ -126,7 +126,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = False, device: Any = None) -> Any:
-    """x with another dtype. Complex to real drops the imaginary part, with a warning; to bool, it asks for nonzero."""
+    """x with another dtype. Complex to real drops the imaginary part, with a warning."""
     aval = aval_of(x)
     x = to_array(x)
     if dtype is None:

@@ -54,7 +54,8 @@ def _log_of_sum(name: str, primitive: Primitive, x: Any, y: Any, scale: float) -
     return add(high, mul(log1p(exp(mul(sub(low, high), scale))), 1 / scale))
 
 
-log10_p = elementwise("log10", lambda xp, x: xp.log10(x), Partials(lambda y, x: reciprocal(mul(x, _LN10))), "log10({0})")
+log10_p = elementwise("log10", lambda xp, x: xp.log10(x), Partials(lambda y, x: reciprocal(mul(x, _LN10))),
+                      "log10({0})")
 log10 = unary(log10_p, True, "The logarithm to base 10.")
 
 gcd_p = elementwise("gcd", lambda xp, x, y: xp.gcd(x, y), Constant("its arguments are integers"), "gcd({0}, {1})")

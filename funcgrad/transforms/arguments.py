@@ -45,30 +45,29 @@ def leaf_paths(f: Callable, args: Sequence[Any]) -> list[str]:
 def flatten_args(f: Callable, args: tuple, transformation: str) -> tuple[list[Any], Any]:
     """The arguments as flat Arrays. Raises TypeError with the path of a leaf that is neither array nor number."""
     leaves, tree = tree_flatten(args)
-    for i, x in enumerate(leaves):
-        if not isinstance(x, Array):
-            try:
-                leaves[i] = as_value(x)
-            except TypeError:
-                raise TypeError(message(
-                    f"{transformation}: an argument of {function_name(f)} is not an array or a number",
-                    f"{leaf_paths(f, args)[i]} is {describe(x)}", "arrays, numbers, and trees of them",
-                    "close over it: lambda x: f(x, other)")) from None
-    return leaves, tree
+    return _arrays(leaves, lambda i, x: message(
+        f"{transformation}: an argument of {function_name(f)} is not an array or a number",
+        f"{leaf_paths(f, args)[i]} is {describe(x)}", "arrays, numbers, and trees of them",
+        "close over it: lambda x: f(x, other)")), tree
 
 
 def flat_results(function: Callable, what: str, transformation: str, out: Any) -> tuple[list[Any], Any]:
     """The results of a user's function as flat Arrays with their tree."""
     leaves, tree = tree_flatten(out)
+    return _arrays(leaves, lambda i, x: message(
+        f"{transformation}: {function_name(function)} returned something that is not an array or a number",
+        describe(x), "arrays, numbers, and trees of them", what)), tree
+
+
+def _arrays(leaves: list[Any], error: Callable[[int, Any], str]) -> list[Any]:
+    """Leaves as Arrays; the error is for one that is neither an array nor a number."""
     for i, x in enumerate(leaves):
         if not isinstance(x, Array):
             try:
                 leaves[i] = as_value(x)
             except TypeError:
-                raise TypeError(message(
-                    f"{transformation}: {function_name(function)} returned something that is not an array or a number",
-                    describe(x), "arrays, numbers, and trees of them", what)) from None
-    return leaves, tree
+                raise TypeError(error(i, x)) from None
+    return leaves
 
 
 class FlatFunction:
