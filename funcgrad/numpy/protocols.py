@@ -21,7 +21,7 @@ from funcgrad.core.array import Array
 from funcgrad.errors import message
 
 _COUNTERPARTS: dict[Any, Callable] = {}
-_OPERANDS = (Array, np.ndarray, np.generic, list, tuple, *dtypes.PYTHON_SCALARS)
+_OPERANDS = (Array, np.ndarray, np.generic, *dtypes.PYTHON_SCALARS)
 
 _METHODS_OF_UFUNCS = {
     ("add", "reduce"): "fnp.sum(x, axis)", ("multiply", "reduce"): "fnp.prod(x, axis)",
@@ -35,6 +35,7 @@ _METHODS_OF_UFUNCS = {
 _RENAMED = {"clip": {"a_min": "min", "a_max": "max"}, "reshape": {"newshape": "shape"}}
 _WITHOUT_MEANING = {"out": None, "order": "K", "subok": True, "casting": "same_kind", "like": None, "initial": None}
 """Keyword arguments that are left out where they have this value, or for ``order`` and ``subok`` any value."""
+_TAKE_NESTED_LISTS = {"block", "einsum"}
 _ON_VALUES = {np.save, np.savez, np.savez_compressed, np.savetxt, np.array2string, np.shares_memory,
               np.may_share_memory}
 """Functions about memory, text and files: they get the arrays as NumPy arrays, which traced values are not."""
@@ -50,7 +51,8 @@ def register(module: ModuleType, functions: Mapping[str, Callable]) -> None:
 
 def array_ufunc(self: Any, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """``np.sin(x)``, and ``ndarray * x``: calls of NumPy's elementwise functions."""
-    if not all(isinstance(x, _OPERANDS) for x in inputs):
+    inputs = tuple([x if isinstance(x, _OPERANDS) else _as_operand(x) for x in inputs])
+    if any(x is None for x in inputs):
         return NotImplemented
     name = ufunc.__name__
     if method != "__call__":
@@ -69,7 +71,7 @@ def array_ufunc(self: Any, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs:
     if unsupported:
         raise TypeError(message(f"np.{name}: an argument is not supported for arrays of funcgrad",
                                 ", ".join(unsupported), None, "fnp.where(mask, ..., ...), x.astype(dtype)"))
-    return function(*[np.asarray(x) if isinstance(x, list | tuple) else x for x in inputs])
+    return function(*inputs)
 
 
 def array_function(self: Any, func: Callable, types: Any, args: tuple, kwargs: dict) -> Any:
@@ -82,7 +84,27 @@ def array_function(self: Any, func: Callable, types: Any, args: tuple, kwargs: d
         raise _unknown(f"{(func.__module__ or 'numpy').replace('numpy', 'np', 1)}.{name}")
     renamed = _RENAMED.get(name, {})
     kept = {renamed.get(k, k): v for k, v in kwargs.items() if v is not np._NoValue and not _is_default(k, v)}
+    if name not in _TAKE_NESTED_LISTS:
+        args, kept = tuple([_without_lists(x) for x in args]), {k: _without_lists(v) for k, v in kept.items()}
     return function(*args, **kept)
+
+
+def _as_operand(x: Any) -> Any:
+    """A list of numbers, or a foreign array without a protocol of its own, as an ndarray; None for anything else."""
+    if isinstance(x, list | tuple) or hasattr(x, "__array__") and not hasattr(x, "__array_ufunc__"):
+        return np.asarray(x)
+    return None
+
+
+def _without_lists(x: Any) -> Any:
+    """An argument in which lists of numbers and foreign arrays, at most one list deep, are ndarrays."""
+    if isinstance(x, _OPERANDS) or x is None:
+        return x
+    if isinstance(x, list) and x and all(type(v) in dtypes.PYTHON_SCALARS for v in np.ravel(np.array(x, object))):
+        return np.asarray(x)
+    if type(x) in (list, tuple):
+        return type(x)([_without_lists(v) for v in x])
+    return np.asarray(x) if hasattr(x, "__array__") and not isinstance(x, type) else x
 
 
 def _is_default(name: str, value: Any) -> bool:
