@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
+import funcgrad.numpy as fnp
 from funcgrad.control.cond import cond, switch
 from funcgrad.control.custom import custom_jvp
 from funcgrad.control.loops import fori_loop, while_loop
@@ -851,3 +852,33 @@ def test_custom_linear_solve_with_aux_and_errors():
     with pytest.raises(TypeError, match="has_aux=True needs a solver that returns a pair"):
         custom_root(lambda x: x, 1.0, newton, scalar_solve, has_aux=True)
     assert current_trace.get() is EVAL
+
+
+def test_a_batched_cond_runs_a_branch_only_for_those_that_take_it():
+    table = np.arange(3.0)
+
+    def look_up(i):
+        return cond(i < 3, lambda i: fnp.asarray(table)[i], lambda i: -1.0, i)
+
+    indices = np.array([0, 7, 2, 5])
+    for transform in (vmap(look_up), jit(vmap(look_up)), vmap(jit(look_up))):
+        np.testing.assert_array_equal(transform(indices), [0.0, -1.0, 2.0, -1.0])
+    np.testing.assert_array_equal(vmap(look_up)(np.array([8, 9])), [-1.0, -1.0])
+
+    def safe(x):
+        return cond(x > 0, lambda x: fnp.sqrt(x), lambda x: 2.0 * x, x)
+
+    xs = np.array([4.0, 0.0, -1.0])
+    for transform in (vmap(grad(safe)), jit(vmap(grad(safe))), grad(lambda v: fnp.sum(vmap(safe)(v)))):
+        np.testing.assert_array_equal(transform(xs), [0.25, 2.0, 2.0])
+
+
+def test_a_batched_while_loop_does_not_run_on_for_those_that_are_done():
+    table = np.arange(1.0, 5.0)
+
+    def total(n):
+        return while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] + fnp.asarray(table)[c[0]]), (0, 0.0))[1]
+
+    lengths = np.array([4, 0, 2])
+    for transform in (vmap(total), jit(vmap(total)), vmap(jit(total))):
+        np.testing.assert_array_equal(transform(lengths), [10.0, 0.0, 3.0])

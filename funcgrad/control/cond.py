@@ -15,7 +15,21 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.control.programs import Mask, as_type, buffer, chosen, derived, nonzero, paths, split, staged, type_text, types
+from funcgrad.control.programs import (
+    Mask,
+    as_type,
+    buffer,
+    chosen,
+    derived,
+    lent,
+    nonzero,
+    paths,
+    split,
+    staged,
+    type_text,
+    types,
+    where_marked,
+)
 from funcgrad.core.array import DeviceArray, aval_of, describe
 from funcgrad.core.jaxpr import Jaxpr, Var
 from funcgrad.core.primitive import Kind, Linear, Primitive
@@ -23,8 +37,9 @@ from funcgrad.core.stage import as_value, eval_jaxpr
 from funcgrad.core.trace import current
 from funcgrad.core.types import ShapedArray, Zero, shaped_array, tangent_aval
 from funcgrad.errors import message
-from funcgrad.ops.elementwise import clamp, ne
-from funcgrad.ops.structural import broadcast_in_dim, convert_element_type, instantiate, moveaxis, select_n_p, zeros
+from funcgrad.ops.elementwise import clamp, eq, ne
+from funcgrad.ops.reduction import reduce_or
+from funcgrad.ops.structural import convert_element_type, instantiate, moveaxis, zeros
 from funcgrad.transforms.arguments import flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_flat, jvp_jaxpr, spread
@@ -48,7 +63,8 @@ def cond(pred: Any, true_fun: Callable, false_fun: Callable, *operands: Any, ope
         weakly typed result takes the other one's dtype). They may close over traced values.
       operands: trees of arrays. ``operand=x`` passes one tree.
 
-    Under ``vmap`` with one pred for each example both run and the results are selected. Raises TypeError when pred is not
+    Under ``vmap`` with one pred for each example, a branch runs on the whole batch if any example takes it, and the results
+    are selected; the examples that do not take it cannot fail in it. Raises TypeError when pred is not
     a scalar or the results differ in type.
 
     >>> import funcgrad as fg
@@ -318,18 +334,33 @@ def cond_batch(axis: Axis, args: tuple, axes: tuple, *, branches: tuple[Jaxpr, .
 
 def _select_branches(axis: Axis, index: Any, operands: Sequence[Any], places: Sequence[int | None],
                      branches: tuple[Jaxpr, ...]) -> tuple:
-    """Each example has its own choice: all branches run on the whole batch."""
-    if len(branches) == 2:
-        index = ne(index, 0)
-    cases = []
-    for jaxpr in branches:
-        outs, found = vmap_flat(lambda *xs, jaxpr=jaxpr: eval_jaxpr(jaxpr, xs), axis, operands, places)
-        cases.append([to_front(_array(x), d, axis.size) for x, d in zip(outs, found, strict=True)])
-    results = []
-    for xs in zip(*cases, strict=True):
-        shape = xs[0].shape
-        results.append(select_n_p.bind(index if len(shape) == 1 else broadcast_in_dim(index, shape, (0,)), *xs)[0])
+    """Each example has its own choice: a branch runs on the whole batch if any example takes it.
+
+    The examples that do not take it lend their places to one that does, so that nothing they hold can go wrong there.
+    """
+    batched = tuple([d is not None for d in places])
+    values = [x if d is None else moveaxis(x, d, 0) for x, d in zip(operands, places, strict=True)]
+    results: Sequence[Any] = ()
+    for number, jaxpr in enumerate(branches):
+        taken = eq(index, number)
+        outs = cond_p.bind(convert_element_type(reduce_or(taken, (0,)), _INDEX), taken, *values, branches=(
+            _for_some(jaxpr, axis, batched, False), _for_some(jaxpr, axis, batched, True)))
+        results = [where_marked(taken, new, old) for new, old in zip(outs, results, strict=True)] if number else outs
     return tuple(results), (0,) * len(results)
+
+
+def _for_some(jaxpr: Jaxpr, axis: Axis, batched: Mask, runs: bool) -> Jaxpr:
+    """A branch for those examples of a batch that a mask, its first input, marks; or zeros if none is marked."""
+    program, _ = batch_jaxpr(jaxpr, axis, batched, True)
+
+    def function(taken: Any, *values: Any) -> list[Any]:
+        if not runs:
+            return [zeros(shaped_array(a.shape, a.dtype)) for a in program.out_avals]
+        own = iter(lent(taken, chosen(values, batched)))
+        return eval_jaxpr(program, [next(own) if b else x for x, b in zip(values, batched, strict=True)])
+
+    return derived(program, ("for some", batched, runs), function,
+                   [shaped_array((axis.size,), np.dtype("bool")), *program.in_avals], jaxpr.name)
 
 
 def cond_depends(marked: Mask, *, branches: tuple[Jaxpr, ...]) -> Mask:

@@ -23,6 +23,7 @@ from funcgrad.control.programs import (
     derived,
     fixed_point,
     interleaved,
+    lent,
     nonzero,
     promoted_carry,
     reordered,
@@ -30,6 +31,7 @@ from funcgrad.control.programs import (
     staged,
     type_text,
     types,
+    where_marked,
 )
 from funcgrad.control.scan import scan
 from funcgrad.core.array import DeviceArray, describe
@@ -40,7 +42,7 @@ from funcgrad.core.types import ShapedArray
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add, lt
 from funcgrad.ops.promotion import check_arg, promote_args
-from funcgrad.ops.structural import broadcast_in_dim, instantiate, moveaxis, select_n_p, sum_over
+from funcgrad.ops.structural import instantiate, moveaxis, sum_over
 from funcgrad.transforms.arguments import flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_jaxpr, spread
@@ -238,9 +240,8 @@ def _masked_body(condition: Jaxpr, body: Jaxpr, cond_consts: int, body_consts: i
 
     def function(*args: Any) -> list[Any]:
         for_cond, for_body, (running,), state = split(args, cond_consts, body_consts, 1)
-        after = eval_jaxpr(body, (*for_body, *state))
-        after = [select_n_p.bind(running if len(new.shape) == 1 else broadcast_in_dim(running, new.shape, (0,)), old, new)[0]
-                 for old, new in zip(state, after, strict=True)]
+        after = eval_jaxpr(body, (*for_body, *lent(running, state)))
+        after = [where_marked(running, new, old) for old, new in zip(state, after, strict=True)]
         return [eval_jaxpr(condition, (*for_cond, *after))[0], *after]
 
     avals = [*condition.in_avals[:cond_consts], *body.in_avals[:body_consts], condition.out_avals[0],

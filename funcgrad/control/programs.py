@@ -19,7 +19,9 @@ from funcgrad.core.stage import stage, typed
 from funcgrad.core.trace import Tracer, leaked
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
-from funcgrad.ops.structural import convert_element_type
+from funcgrad.ops.indexing import dynamic_index_in_dim
+from funcgrad.ops.reduction import argmax
+from funcgrad.ops.structural import broadcast_in_dim, convert_element_type, select_n_p
 from funcgrad.transforms.arguments import FlatFunction, function_name
 from funcgrad.tree import keystr, tree_leaves_with_path, tree_unflatten
 
@@ -103,6 +105,25 @@ def fixed_point(step: Callable[[Mask], tuple[Any, Mask]], mask: Mask) -> tuple[A
         if grown == mask:
             return result, mask
         mask = grown
+
+
+# ---------------------------------------------------------------- batches whose examples go different ways
+
+
+def lent(mask: Any, values: Sequence[Any]) -> list[Any]:
+    """Batches in which every example not marked holds the values of the first one that is.
+
+    A program that is meant for the marked examples then meets only values it is meant for: no index out of bounds and
+    no NaN comes from an example whose result is not used. All batch axes are in front.
+    """
+    first = argmax(convert_element_type(mask, np.int32), 0)
+    return [where_marked(mask, x, broadcast_in_dim(dynamic_index_in_dim(x, first, 0, False), x.shape,
+                                                   range(1, len(x.shape)))) for x in values]
+
+
+def where_marked(mask: Any, x: Any, y: Any) -> Any:
+    """For each example x where it is marked, else y."""
+    return select_n_p.bind(mask if len(x.shape) == 1 else broadcast_in_dim(mask, x.shape, (0,)), y, x)[0]
 
 
 # ---------------------------------------------------------------- buffers
