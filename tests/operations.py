@@ -77,8 +77,8 @@ def _unary() -> list[Operation]:
                     tan=lambda x: e.tan(x * 0.6), atan=e.atan, sinh=e.sinh, cosh=e.cosh, tanh=e.tanh, asinh=e.asinh,
                     logistic=e.logistic, square=e.square, cbrt=e.cbrt, floor=e.floor, ceil=e.ceil, trunc=e.trunc,
                     round=e.round_to_even, erf=sp.erf, erfc=sp.erfc)
-    above = dict(log=e.log, log2=e.log2, log1p=e.log1p, sqrt=e.sqrt, rsqrt=e.rsqrt, reciprocal=e.reciprocal,
-                 lgamma=sp.lgamma, digamma=sp.digamma, acosh=lambda x: e.acosh(x + 1.0))
+    above = dict(log=e.log, log10=fnp.log10, log2=e.log2, log1p=e.log1p, sqrt=e.sqrt, rsqrt=e.rsqrt,
+                 reciprocal=e.reciprocal, lgamma=sp.lgamma, digamma=sp.digamma, acosh=lambda x: e.acosh(x + 1.0))
     inside = dict(asin=e.asin, acos=e.acos, atanh=e.atanh, erf_inv=sp.erf_inv)
     return ([row(n, f, real(3, 4)) for n, f in anywhere.items()] + [row(n, f, positive(3, 4)) for n, f in above.items()]
             + [row(n, f, unit(3, 4)) for n, f in inside.items()]

@@ -549,7 +549,7 @@ def test_take():
         for i in (array(0, 2), BLOCK, np.array(1), EMPTY):
             same(sel.take(X, i, axis), np.take(X, i, axis))
     same(sel.take(X, 1, 1), np.take(X, 1, 1))
-    same(sel.take(X, array(9, -1), 1, mode="clip"), X[:, [3, 3]])
+    same(sel.take(X, array(9, -1), 1, mode="clip"), X[:, [X.shape[1] - 1, 0]])
     assert np.isnan(np.asarray(sel.take(X, array(9), 1, mode="fill"))).all()
     with pytest.raises(IndexError, match="index 9 is out of bounds for axis 1"):
         sel.take(X, array(9), 1)

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
 from funcgrad.core.check import check_jaxpr
 
-LARGEST = 48
+LARGEST = 64
 """Elements of a value."""
 MARGIN = 0.02
 """How far a program stays from where it has no derivative."""
@@ -216,13 +216,13 @@ def _mapped(lib: Any, *args: Any, body: Program, in_axes: tuple, out_axis: int) 
 def _scanned(lib: Any, carry: Any, xs: Any, *captured: Any, body: Program, reverse: bool, result: int) -> Any:
     def step(c: Any, x: Any) -> Any:
         y = _closed(lib, body, captured)(c, x)
-        return 0.6 * c + 0.4 * lib.np.sin(lib.np.sum(y)), y
+        return 0.6 * c + 0.4 * lib.np.sin(lib.np.mean(y)), y
 
     return lib.scan(step, carry, xs, reverse=reverse)[result]
 
 
 def _repeated(lib: Any, state: Any, *captured: Any, body: Program, count: int) -> Any:
-    return lib.fori_loop(0, count, lambda i, s: 0.6 * s + 0.4 * lib.np.sin(lib.np.sum(_closed(lib, body, captured)(s))),
+    return lib.fori_loop(0, count, lambda i, s: 0.6 * s + 0.4 * lib.np.sin(lib.np.mean(_closed(lib, body, captured)(s))),
                          state)
 
 
@@ -312,9 +312,9 @@ class Builder:
         self.steps: list[Step] = []
 
     def pick(self, fits: Callable[[np.ndarray], bool] = lambda x: True) -> int | None:
-        """A value that fits, the newest first."""
+        """A value that fits; the newest is the likeliest."""
         found = [i for i in reversed(range(len(self.values))) if fits(self.values[i])]
-        return self.draw(st.sampled_from(found)) if found else None
+        return self.draw(st.sampled_from(found[:1] * len(found) + found)) if found else None
 
     def append(self) -> None:
         """One more step; a sine where what was drawn does not apply, is too large, or is near a kink."""
@@ -339,12 +339,14 @@ class Builder:
             self.add(Step("scaled", (len(self.values) - 1,), {"factor": float(np.round(2 / largest, 3))}))
         return True
 
-    def program(self, count: int, outputs: int = 1) -> Program:
+    def program(self, count: int, whole: bool = False) -> Program:
+        """Returns the last value, or every value that no step uses."""
         for i in range(count):
             if i == 0 or self.draw(st.integers(0, 3)):
                 self.append()
-        more = [self.draw(st.integers(0, len(self.values) - 1)) for _ in range(outputs - 1)]
-        return Program(self.inputs, tuple(self.steps), (len(self.values) - 1, *more))
+        used = {i for step in self.steps for i in step.operands}
+        unused = [i for i in range(len(self.inputs), len(self.values)) if i not in used]
+        return Program(self.inputs, tuple(self.steps), tuple(unused) if whole else (len(self.values) - 1,))
 
     def body(self, inputs: Sequence[np.ndarray]) -> Program:
         return Builder(self.draw, inputs, self.depth - 1).program(3)
@@ -507,7 +509,7 @@ def programs(draw: Callable, dtypes: Sequence[type] = (np.float64, np.float64, n
     shapes = draw(st.lists(st.lists(st.integers(1, 4), max_size=3), min_size=1, max_size=3))
     dtype = draw(st.sampled_from(dtypes))
     inputs = [np.asarray(generator.uniform(-1.5, 1.5, shape)).astype(dtype) for shape in shapes]
-    return Builder(draw, inputs, 2).program(7, draw(st.integers(1, 2)))
+    return Builder(draw, inputs, 2).program(7, True)
 
 
 # ---------------------------------------------------------------- the checks
@@ -541,13 +543,18 @@ def directions(program: Program) -> tuple[np.ndarray, ...]:
 
 
 def difference(f: Callable, args: Sequence[np.ndarray], tangents: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The derivative of f along the tangents: central differences of two steps, extrapolated (Richardson, 1911)."""
+    """The derivative of f along the tangents: central differences of two steps, extrapolated (Richardson, 1911).
+
+    Programs whose differences depend on the step vary too fast for it, and are left out.
+    """
 
     def central(h: float) -> list[np.ndarray]:
         plus, minus = (f([x + sign * h * t for x, t in zip(args, tangents, strict=True)]) for sign in (1, -1))
         return [(np.asarray(a) - np.asarray(b)) / (2 * h) for a, b in zip(plus, minus, strict=True)]
 
-    return [(4 * fine - coarse) / 3 for fine, coarse in zip(central(1e-4), central(2e-4), strict=True)]
+    pairs = list(zip(central(1e-4), central(2e-4), strict=True))
+    assume(all(np.abs(fine - coarse).max(initial=0) < 1e-4 for fine, coarse in pairs))
+    return [(4 * fine - coarse) / 3 for fine, coarse in pairs]
 
 
 def wide(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -563,7 +570,7 @@ def inner(xs: Sequence[Any], ys: Sequence[Any]) -> float:
 
 
 @given(programs())
-@profile(80)
+@profile(100)
 def test_eager_staged_and_numpy_agree(program):
     args, tolerance = program.inputs, rounding(program)
     eager = program(*args)
@@ -577,7 +584,7 @@ def test_eager_staged_and_numpy_agree(program):
 
 
 @given(programs())
-@profile(70)
+@profile(160)
 def test_first_derivatives(program):
     args, tangents, tolerance = program.inputs, directions(program), rounding(program)
     outs, dots = fg.jvp(program, args, tangents)
@@ -604,7 +611,7 @@ def test_first_derivatives(program):
 
 
 @given(programs(), st.lists(st.sampled_from([0, -1, None]), min_size=3, max_size=3))
-@profile(60)
+@profile(120)
 def test_batches_equal_loops(program, axes):
     args, tolerance = program.inputs, rounding(program)
     axes = [0 if i == 0 and axes[0] is None else d for i, d in enumerate(axes[:len(args)])]
@@ -628,7 +635,7 @@ def test_batches_equal_loops(program, axes):
 
 
 @given(programs((np.float64,)))
-@profile(40)
+@profile(60)
 def test_second_derivatives(program):
     args, tangents = program.inputs, directions(program)
     where = tuple(range(len(args)))

@@ -45,7 +45,7 @@ from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_flat, jvp_jaxpr, spread
 from funcgrad.transforms.linearize import LinearizeTrace, LinearTracer, depends, linearize_jaxpr
 from funcgrad.transforms.transpose import transpose_jaxpr
-from funcgrad.transforms.vmap import Axis, batch_jaxpr, to_front, vmap_flat
+from funcgrad.transforms.vmap import Axis, batch_jaxpr, vmap_flat
 from funcgrad.tree import tree_unflatten
 
 _INDEX = np.dtype("int32")

@@ -23,14 +23,14 @@ from funcgrad.errors import user_source
 class StageTracer(Tracer):
     """A variable of the program being recorded."""
 
-    __slots__ = ("var",)
+    __slots__ = ("_var",)
 
     def __init__(self, trace: StageTrace, var: Var):
-        self.trace, self.var = trace, var
+        self._trace, self._var = trace, var
 
     @property
     def aval(self) -> ShapedArray:  # type: ignore[override]
-        return self.var.aval
+        return self._var.aval
 
 
 class StageTrace(Trace):
@@ -47,8 +47,8 @@ class StageTrace(Trace):
 
     def atom(self, x: Any) -> Atom:
         """The variable or literal that stands for a value; a value from outside becomes a constant."""
-        if type(x) is StageTracer and x.trace is self:
-            return x.var
+        if type(x) is StageTracer and x._trace is self:
+            return x._var
         if isinstance(x, np.generic):
             return Literal(x)
         entry = self.constants.get(id(x))
@@ -77,7 +77,7 @@ class StageTrace(Trace):
         out_atoms = tuple([self.atom(x) for x in outs])
         captured = [(v, kept) for v, (kept, _) in self.constants.values() if isinstance(kept, Tracer)]
         consts = [(v, kept) for v, (kept, _) in self.constants.values() if not isinstance(kept, Tracer)]
-        jaxpr = Jaxpr(in_vars=tuple([v for v, _ in captured] + [x.var for x in inputs]),
+        jaxpr = Jaxpr(in_vars=tuple([v for v, _ in captured] + [x._var for x in inputs]),
                       const_vars=tuple([v for v, _ in consts]), consts=tuple([c for _, c in consts]),
                       equations=tuple(self.equations), outs=out_atoms, name=name)
         return jaxpr, [x for _, x in captured]

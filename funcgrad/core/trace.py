@@ -58,8 +58,8 @@ class Trace:
 class Tracer(Array):
     """A value known to one trace. Python-level questions go to the concrete value below it, if there is one."""
 
-    __slots__ = ("trace",)
-    trace: Trace
+    __slots__ = ("_trace",)
+    _trace: Trace
 
     def concrete(self) -> Any:
         """The DeviceArray this tracer carries, however deep, or None when only its type is known."""
@@ -69,7 +69,7 @@ class Tracer(Array):
         value = self.concrete()
         if value is None:
             raise TracerBoolConversionError(message(
-                f"{self.trace.what}: a traced value was used as a Python condition", self.what(),
+                f"{self._trace.what}: a traced value was used as a Python condition", self.what(),
                 "a concrete bool", "lax.cond(x, f, g, *args), fnp.where(x, a, b), or a static argument"))
         return bool(value)
 
@@ -93,19 +93,19 @@ class Tracer(Array):
 
     def _number(self, name: str) -> Any:
         raise ConcretizationTypeError(message(
-            f"{self.trace.what}: {name}() was asked of a traced value", self.what(),
+            f"{self._trace.what}: {name}() was asked of a traced value", self.what(),
             "a concrete number: a Python number would drop the derivative and the batch", f"keep the array as it is, or "
             f"{name}() of a value that does not depend on the traced arguments (fg.lax.stop_gradient and no jit)"))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TracerArrayConversionError(message(
-            f"{self.trace.what}: a traced value was handed to code that needs a NumPy array", self.what(), "an fg.Array "
+            f"{self._trace.what}: a traced value was handed to code that needs a NumPy array", self.what(), "an fg.Array "
             "or an ndarray with values", "the function of funcgrad.numpy of that name, or the conversion outside of the "
             "transformed function"))
 
     def what(self) -> str:
         """The tracer in an error message."""
-        return f"{self.aval}, traced by {self.trace.what}"
+        return f"{self.aval}, traced by {self._trace.what}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}<{self.aval}>"
@@ -115,7 +115,7 @@ def _integer(tracer: Tracer, convert: Any) -> int:
     value = tracer.concrete()
     if value is None:
         raise TracerIntegerConversionError(message(
-            f"{tracer.trace.what}: a traced value was used where Python needs an integer", tracer.what(), "a concrete integer",
+            f"{tracer._trace.what}: a traced value was used where Python needs an integer", tracer.what(), "a concrete integer",
             "index with arrays (x[i] works for traced i), lax.fori_loop, lax.dynamic_slice, or a static argument"))
     return convert(value)
 
@@ -212,15 +212,15 @@ class tracing(current):  # noqa: N801
 
 def leaked(tracer: Tracer) -> UnexpectedTracerError:
     """The error for a tracer that outlived its transformation, or that another one cannot know."""
-    born = tracer.trace.source
+    born = tracer._trace.source
     return UnexpectedTracerError(message(
-        f"a value traced by {tracer.trace.what} was used outside of it", f"{tracer.aval}"
-        + (f", from the {tracer.trace.what} called at {born}" if born else ""),
+        f"a value traced by {tracer._trace.what} was used outside of it", f"{tracer.aval}"
+        + (f", from the {tracer._trace.what} called at {born}" if born else ""),
         "values that were returned by the transformed function",
         "return the value from the function instead of storing it in a global, an attribute or a closure"))
 
 
 def check_alive(x: Any) -> None:
     """Raises if x is a tracer whose transformation has ended."""
-    if isinstance(x, Tracer) and not x.trace.alive:
+    if isinstance(x, Tracer) and not x._trace.alive:
         raise leaked(x)

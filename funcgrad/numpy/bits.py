@@ -89,7 +89,7 @@ def frexp(x: Any, /) -> tuple[Any, Any]:
     integer, mantissa, bias = _layout(x.dtype)
     constant = stop_gradient(x)
     tiny = less(absolute(constant), dtypes.finfo(x.dtype).smallest_normal)
-    lifted = where(tiny, multiply(constant, 2.0 ** (mantissa + 1)), constant)  # subnormal numbers become normal
+    lifted = where(tiny, multiply(where(tiny, constant, 0.0), 2.0 ** (mantissa + 1)), constant)
     field = right_shift(bitcast_convert_type(absolute(lifted), integer), mantissa)
     exponent = subtract(convert_element_type(field, np.int32), bias - 1)
     exponent = subtract(exponent, where(tiny, mantissa + 1, 0))

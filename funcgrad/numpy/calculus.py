@@ -19,6 +19,7 @@ from funcgrad.errors import message
 from funcgrad.numpy.manipulation import concatenate, moveaxis, ravel
 from funcgrad.numpy.selection import take, where
 from funcgrad.numpy.sorting import argsort, searchsorted
+from funcgrad.numpy.ufuncs import real_arg
 from funcgrad.ops import structural as s
 from funcgrad.ops.elementwise import (
     abs,
@@ -135,9 +136,9 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, period: Any = 2 * math.p
 
     ``discont`` is the largest jump that is left as it is, at least half a period.
     """
-    p = unary_arg("unwrap", p)
+    p = real_arg("unwrap", unary_arg("unwrap", p))
     if p.dtype.kind not in "iu" or not isinstance(period, int):
-        p = inexact_arg("unwrap", p)
+        p = p if dtypes.is_inexact(p.dtype) else s.convert_element_type(p, np.dtype(np.float64))
     axis = as_axis("unwrap", axis, len(p.shape))
     if p.shape[axis] < 2:
         return p

@@ -98,30 +98,30 @@ def _from_foreign(x: Any) -> Any:
 
 def _from_sequence(sequence: Any, dtype: np.dtype | None) -> Any:
     """An array of nested sequences; the leaves are numbers or arrays."""
-    leaves = _leaves(sequence)
-    kinds = set(map(type, leaves))
+    parts = leaves(sequence)
+    kinds = set(map(type, parts))
     try:
         if kinds <= dtypes.PYTHON_SCALARS.keys():
             return _from_foreign(np.array(sequence, dtype=dtype))
-        pairs = {dtype_of(x) for x in leaves if _is_value(x)}
-        if len(pairs) and all(map(_is_value, leaves)):
+        pairs = {dtype_of(x) for x in parts if _is_value(x)}
+        if len(pairs) and all(map(_is_value, parts)):
             if dtype is None:
                 joined = next(iter(pairs))
                 for pair in pairs:
                     joined = dtypes.join(joined, pair)
                 dtype = joined[0]
-            if not any(isinstance(x, Array) and type(x) is not DeviceArray for x in leaves):
+            if not any(isinstance(x, Array) and type(x) is not DeviceArray for x in parts):
                 return DeviceArray(np.array(_as_numpy(sequence), dtype=dtype))
             return _stacked(sequence, dtype)
     except ValueError:
         raise ValueError(message("array: the parts of the sequence have different shapes", describe(sequence),
                                  "equal shapes at every level of nesting", "fnp.concatenate or padding")) from None
-    strange = next(x for x in leaves if not _is_value(x))
+    strange = next(x for x in parts if not _is_value(x))
     raise TypeError(message("array: an element of the sequence is not a number or an array", describe(strange),
                             "numbers, arrays, nested lists and tuples of them"))
 
 
-def _leaves(sequence: Any) -> list[Any]:
+def leaves(sequence: Any) -> list[Any]:
     """What stands in nested sequences, in order."""
     while any(isinstance(x, list | tuple) for x in sequence):
         sequence = list(chain.from_iterable(x if isinstance(x, list | tuple) else (x,) for x in sequence))
@@ -297,6 +297,10 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retste
     num = operator.index(num)
     if num < 0:
         raise ValueError(message("linspace: the number of samples is negative", f"num={num}", "num >= 0"))
+    plain = type(start) in (int, float) and type(stop) in (int, float) and axis in (0, -1)
+    if plain and dtype is None and not retstep:
+        steps = np.arange(num) / max(num - 1 if endpoint else num, 1)
+        return DeviceArray(start * (1 - steps) + stop * steps)
     start, stop, t, axis = _evenly("linspace", start, stop, num, endpoint, axis)
     out = add(multiply(start, subtract(1, t)), multiply(stop, t))
     if dtype is not None:

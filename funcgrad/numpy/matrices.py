@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.core.array import describe
+from funcgrad.core.array import DeviceArray, describe
+from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.errors import message
 from funcgrad.numpy.contraction import diagonal_of
 from funcgrad.ops import structural as s
@@ -41,9 +42,10 @@ def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
 def _compared(compare: Any, rows: int, columns: int | None, k: int) -> Any:
     rows = operator.index(rows)
     shape = (rows, rows if columns is None else operator.index(columns))
-    row = add(s.iota(np.int64, (shape[0], 1), 0), operator.index(k))
-    column = s.iota(np.int64, (1, shape[1]), 1)
-    return compare(s.broadcast_to(row, shape), s.broadcast_to(column, shape))
+    if current_trace.get() is EVAL:
+        return compare(DeviceArray(np.arange(rows)[:, None] + operator.index(k)), DeviceArray(np.arange(shape[1])))
+    row = add(s.iota(np.int64, shape, 0), operator.index(k))
+    return compare(row, s.iota(np.int64, shape, 1))
 
 
 def tril(m: Any, k: int = 0) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.array import Array
 from funcgrad.errors import message
+from funcgrad.numpy.creation import leaves
 
 _COUNTERPARTS: dict[Any, Callable] = {}
 _OPERANDS = (Array, np.ndarray, np.generic, *dtypes.PYTHON_SCALARS)
@@ -100,7 +101,7 @@ def _without_lists(x: Any) -> Any:
     """An argument in which lists of numbers and foreign arrays, at most one list deep, are ndarrays."""
     if isinstance(x, _OPERANDS) or x is None:
         return x
-    if isinstance(x, list) and x and all(type(v) in dtypes.PYTHON_SCALARS for v in np.ravel(np.array(x, object))):
+    if isinstance(x, list) and x and {*map(type, leaves(x))} <= dtypes.PYTHON_SCALARS.keys():
         return np.asarray(x)
     if type(x) in (list, tuple):
         return type(x)([_without_lists(v) for v in x])

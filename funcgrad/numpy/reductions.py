@@ -236,6 +236,8 @@ def mean(a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims
     axes = r.as_axes("mean", axis, len(x.shape))
     result = dtypes.inexact_dtype(x.dtype) if dtype is None else dtypes.as_dtype(dtype)
     inner = wide(dtypes.inexact_dtype(result))
+    if not dtypes.is_inexact(result):
+        x = convert_element_type(x, result)  # an integer dtype is the type of the summands too
     x = convert_element_type(x, inner)
     total = reduced(reduce_sum_p, masked("mean", x, where, 0), axes, keepdims)
     return convert_element_type(div(total, count("mean", x, axes, where, keepdims, inner)), result)

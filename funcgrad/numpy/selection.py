@@ -23,7 +23,7 @@ from funcgrad.core.types import Shape
 from funcgrad.errors import ConcretizationTypeError, message
 from funcgrad.numpy.index_parsing import checked_mode, resolved
 from funcgrad.numpy.indexing import getitem, update
-from funcgrad.ops.elementwise import add, floor_divide, mul, ne, remainder, sub
+from funcgrad.ops.elementwise import add, floor_divide, maximum, mul, ne, remainder, sub
 from funcgrad.ops.index_maps import GatherDimensionNumbers
 from funcgrad.ops.indexing import checked_axis
 from funcgrad.ops.promotion import broadcast_shape, promote_args, result_type_of, unary_arg
@@ -79,13 +79,15 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
     """The slices of a at ``indices`` along an axis, or elements of the flat array when axis is None.
 
     The result has the axes of ``indices`` where a has ``axis``. ``mode`` is that of ``x.at[...].get``; the default
-    raises IndexError out of bounds.
+    raises IndexError out of bounds, and "clip" also takes negative indices to 0.
     """
     _no_out("take", out)
     a, indices = _array("take", a), unary_arg("take", indices)
     if axis is None:
         a, axis = _flat(a), 0
     axis = checked_axis("fnp.take", axis, a)
+    if checked_mode(mode) == "clip" and dtypes.kind(indices.dtype) == "i":
+        indices = maximum(indices, 0)  # as in NumPy, -1 is then out of bounds and not the last element
     return getitem(a, (slice(None),) * axis + (indices,), mode=mode, fill_value=fill_value,
                    unique_indices=unique_indices)
 

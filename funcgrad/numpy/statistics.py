@@ -198,7 +198,7 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: in
             weights = w if weights is None else multiply(weights, w)
     if weights is None:
         center = multiply(sum(x, axis=1, keepdims=True), 1 / n if n else math.nan)
-        divisor: Any = float(n - ddof)
+        divisor: Any = float(n - ddof) if n > ddof else 0.0  # too few observations: NaN or infinity
     else:
         weights = s.convert_element_type(weights, dtypes.real_dtype(x.dtype))
         total = sum(weights)

@@ -193,7 +193,13 @@ and_p = _bitwise("and", lambda xp, x, y: x & y, "{0} & {1}")
 or_p = _bitwise("or", lambda xp, x, y: x | y, "{0} | {1}")
 xor_p = _bitwise("xor", lambda xp, x, y: x ^ y, "{0} ^ {1}")
 not_p = _bitwise("not", lambda xp, x: xp.invert(x), "~{0}")
-population_count_p = _bitwise("population_count", lambda xp, x: xp.bitwise_count(x).astype(x.dtype), "popcount({0})")
+
+
+def _population_count(xp: Any, x: Any) -> Any:
+    return xp.bitwise_count(x.view(f"u{x.dtype.itemsize}")).astype(x.dtype)  # of a negative x, NumPy counts abs(x)
+
+
+population_count_p = _bitwise("population_count", _population_count, "popcount({0})")
 
 
 def _shift(shift: Callable, beyond: Callable) -> Callable:
@@ -369,8 +375,9 @@ integer_pow_p = elementwise("integer_pow", integer_pow_impl, Partials(integer_po
 
 
 def _pow_base_partial(z: Any, x: Any, y: Any) -> Any:
-    exponent = _chosen(eq(y, 0), y.dtype.type(1), y - 1)
-    return y * pow(x, exponent)
+    # 0 ** 0 is taken as constant in the base. The exponent is never replaced: the mixed derivative at y = 0 is 1 / x.
+    base = _chosen(bitwise_and(eq(x, 0), eq(y, 0)), x.dtype.type(1), x)
+    return y * pow(base, y - 1)
 
 
 def _pow_exponent_partial(z: Any, x: Any, y: Any) -> Any:

@@ -12,7 +12,22 @@ import numpy as np
 
 from funcgrad.core.primitive import Constant, Partials, Primitive
 from funcgrad.errors import message
-from funcgrad.ops.elementwise import add, binary, eq, exp, ge, log1p, logistic, mul, real, reciprocal, sub, unary
+from funcgrad.ops.elementwise import (
+    add,
+    binary,
+    bitwise_and,
+    eq,
+    exp,
+    ge,
+    log1p,
+    logistic,
+    mul,
+    ne,
+    real,
+    reciprocal,
+    sub,
+    unary,
+)
 from funcgrad.ops.promotion import promote_args, promote_inexact
 from funcgrad.ops.rules import elementwise
 from funcgrad.ops.structural import select_n, select_n_p
@@ -20,8 +35,9 @@ from funcgrad.ops.structural import select_n, select_n_p
 
 def _share(x: Any, y: Any, scale: float = 1.0) -> Any:
     """exp(x) / (exp(x) + exp(y)), the partial derivative of logaddexp; a half where x and y are the same infinity."""
-    zero = x.dtype.type(0)
-    difference = select_n_p.bind(eq(x, y), sub(x, y), zero)[0]
+    difference = sub(x, y)
+    same_infinity = bitwise_and(eq(x, y), ne(difference, difference))
+    difference = select_n_p.bind(same_infinity, difference, x.dtype.type(0))[0]
     return logistic(difference if scale == 1 else mul(difference, scale))
 
 

@@ -30,7 +30,7 @@ class JVPTracer(Tracer):
     __slots__ = ("primal", "tangent")
 
     def __init__(self, trace: JVPTrace, primal: Any, tangent: Any):
-        self.trace, self.primal, self.tangent = trace, primal, tangent
+        self._trace, self.primal, self.tangent = trace, primal, tangent
 
     @property
     def aval(self) -> ShapedArray:  # type: ignore[override]
@@ -56,7 +56,7 @@ class JVPTrace(Trace):
         return tuple([self.join(out, t) for out, t in zip(outs, out_tangents, strict=True)])
 
     def split(self, x: Any) -> tuple[Any, Any]:
-        if type(x) is JVPTracer and x.trace is self:
+        if type(x) is JVPTracer and x._trace is self:
             return x.primal, x.tangent
         return x, Zero(tangent_aval(aval_of(x)))
 

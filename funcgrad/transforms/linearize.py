@@ -89,7 +89,7 @@ class LinearTracer(Tracer):
     __slots__ = ("index", "_aval")
 
     def __init__(self, trace: LinearTrace, index: int, aval: ShapedArray):
-        self.trace, self.index, self._aval = trace, index, aval
+        self._trace, self.index, self._aval = trace, index, aval
 
     @property
     def aval(self) -> ShapedArray:  # type: ignore[override]
@@ -106,7 +106,7 @@ class LinearTrace(Trace):
         self.tape = Tape(inputs)
 
     def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
-        linear = [type(x) is LinearTracer and x.trace is self for x in args]
+        linear = [type(x) is LinearTracer and x._trace is self for x in args]
         if not any(linear):
             return self.parent.process(primitive, args, params)
         if type(primitive.transpose) is LinearIn:
@@ -212,7 +212,7 @@ class LinearizeTracer(Tracer):
     shape: tuple[int, ...]  # type: ignore[misc]
 
     def __init__(self, trace: LinearizeTrace, primal: Any, index: int, dtype: np.dtype, shape: tuple[int, ...]):
-        self.trace, self.primal, self.index = trace, primal, index
+        self._trace, self.primal, self.index = trace, primal, index
         self.dtype, self.shape = dtype, shape  # asked for by every operation
 
     @property
@@ -236,7 +236,7 @@ class LinearizeTrace(Trace):
         indices: list[int | None] = []
         active: Any = None
         for x in args:
-            if type(x) is LinearizeTracer and x.trace is self:
+            if type(x) is LinearizeTracer and x._trace is self:
                 primals.append(x.primal)
                 indices.append(x.index)
                 active = x
@@ -281,7 +281,7 @@ class LinearizeTrace(Trace):
     def join(self, primal: Any, tangent: Any) -> Any:
         if type(tangent) is Zero:
             return primal
-        if type(tangent) is LinearTracer and tangent.trace is self.linear:
+        if type(tangent) is LinearTracer and tangent._trace is self.linear:
             return LinearizeTracer(self, primal, tangent.index, primal.dtype, primal.shape)
         if not _known_zero(tangent):
             raise TypeError(message("differentiation: a rule returned a tangent that does not depend on the input's tangent "
@@ -289,7 +289,7 @@ class LinearizeTrace(Trace):
         return primal
 
     def split(self, x: Any) -> tuple[Any, int | None]:
-        return (x.primal, x.index) if type(x) is LinearizeTracer and x.trace is self else (x, None)
+        return (x.primal, x.index) if type(x) is LinearizeTracer and x._trace is self else (x, None)
 
 
 def linearize_flat(function: Callable[..., Sequence[Any]], primals: Sequence[Any], active: Sequence[bool],

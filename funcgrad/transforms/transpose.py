@@ -86,7 +86,7 @@ def transpose_flat(function: Callable[..., Sequence[Any]], args: Sequence[Any],
     numbers = iter(range(inputs))
     with tracing(trace):
         outs = function(*[LinearTracer(trace, next(numbers), x.aval) if isinstance(x, Linear) else x for x in args])
-        indices = [x.index if type(x) is LinearTracer and x.trace is trace else None for x in outs]
+        indices = [x.index if type(x) is LinearTracer and x._trace is trace else None for x in outs]
     return backward(trace.tape, indices, cotangents, inputs)
 
 

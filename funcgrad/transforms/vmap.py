@@ -38,7 +38,7 @@ class BatchTracer(Tracer):
     __slots__ = ("value", "axis")
 
     def __init__(self, trace: BatchTrace, value: Any, axis: int):
-        self.trace, self.value, self.axis = trace, value, axis
+        self._trace, self.value, self.axis = trace, value, axis
 
     @property
     def aval(self) -> ShapedArray:  # type: ignore[override]
@@ -80,7 +80,7 @@ class BatchTrace(Trace):
         return tuple([self.join(out, d) for out, d in zip(outs, out_axes, strict=True)])
 
     def split(self, x: Any) -> tuple[Any, int | None]:
-        return (x.value, x.axis) if type(x) is BatchTracer and x.trace is self else (x, None)
+        return (x.value, x.axis) if type(x) is BatchTracer and x._trace is self else (x, None)
 
     def join(self, value: Any, axis: int | None) -> Any:
         return value if axis is None else BatchTracer(self, value, axis)
