@@ -30,3 +30,12 @@ def test_the_files_it_names_exist():
     root = Path(__file__).parent.parent
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (root / target).exists(), target
+
+
+def test_the_architecture_names_files_that_exist():
+    root = Path(__file__).parent.parent
+    text = (root / "docs" / "architecture.md").read_text()
+    names = set(re.findall(r"`((?:funcgrad/)?(?:\w+/)*\w+\.py)`", text))
+    assert len(names) > 10
+    for name in names:
+        assert (root / "funcgrad" / name.removeprefix("funcgrad/")).exists(), name

@@ -64,6 +64,10 @@ class _Custom:
             args = bound.args
         return args, tuple(sorted(i % len(args) for i in self.nondiff_argnums)) if args else ()
 
+    def _flatten(self, args: tuple, nondiff: tuple[int, ...]) -> tuple[list[Any], Any]:
+        """The differentiated arguments as flat values, and their tree."""
+        return flatten_args(self.fun, tuple([x for i, x in enumerate(args) if i not in nondiff]), type(self).__name__)
+
 
 class custom_jvp(_Custom):
     """A function with its own forward-mode rule, from which reverse mode follows by transposition.
@@ -108,9 +112,10 @@ class custom_jvp(_Custom):
             raise AttributeError(message(f"custom_jvp: {function_name(self.fun)} has no rule", None, None,
                                          f"{function_name(self.fun)}.defjvp(rule)"))
         args, nondiff = self._arguments(args, kwargs)
-        call = _JvpCall(self, args, nondiff)
+        leaves, tree = self._flatten(args, nondiff)
+        call = _JvpCall(self, args, nondiff, tree)
         with quiet():
-            outs = custom_jvp_call_p.bind(*call.leaves, jaxpr=call.primal, jvp=call.jvp, captured=0)
+            outs = custom_jvp_call_p.bind(*leaves, jaxpr=call.primal, jvp=call.jvp, captured=0)
         return tree_unflatten(call.out_tree, outs)
 
 
@@ -143,9 +148,10 @@ class custom_vjp(_Custom):
             raise AttributeError(message(f"custom_vjp: {function_name(self.fun)} has no rule", None, None,
                                          f"{function_name(self.fun)}.defvjp(fwd, bwd)"))
         args, nondiff = self._arguments(args, kwargs)
-        call = _VjpCall(self, args, nondiff)
+        leaves, tree = self._flatten(args, nondiff)
+        call = _VjpCall(self, args, nondiff, tree)
         with quiet():
-            outs = custom_vjp_call_p.bind(*call.leaves, jaxpr=call.primal, fwd=call.fwd, captured=0)
+            outs = custom_vjp_call_p.bind(*leaves, jaxpr=call.primal, fwd=call.fwd, captured=0)
         return tree_unflatten(call.out_tree, outs)
 
 
@@ -162,14 +168,17 @@ class CustomVJPPrimal:
 
 
 class _Call:
-    """One call of a custom function: its rules as functions of flat values."""
+    """One call of a custom function: its rules as functions of flat values.
 
-    def __init__(self, custom: Any, args: tuple, nondiff: tuple[int, ...]):
-        self.custom, self.args, self.nondiff = custom, args, nondiff
+    It lives as long as the derivative may be asked for, so it does not hold the differentiated arguments: only what
+    the rule saves stays in memory.
+    """
+
+    def __init__(self, custom: Any, args: tuple, nondiff: tuple[int, ...], tree: Any):
+        self.custom, self.nondiff, self.tree = custom, nondiff, tree
         self.name = function_name(custom.fun)
+        self.args = [args[i] if i in nondiff else None for i in range(len(args))]
         self.positions = [i for i in range(len(args)) if i not in nondiff]
-        chosen = tuple([args[i] for i in self.positions])
-        self.leaves, self.tree = flatten_args(custom.fun, chosen, type(custom).__name__)
         self.nondiff_args = tuple([args[i] for i in nondiff])
         self.out_tree: Any = None
 

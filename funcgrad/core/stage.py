@@ -118,7 +118,13 @@ def execute(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
     """Runs a program on concrete values."""
     with current(EVAL):
         outs = eval_jaxpr(jaxpr, args)
-    return [DeviceArray(x) if isinstance(x, np.generic) else x for x in outs]  # a program may return a literal
+    return [x if type(x) is DeviceArray else _result(x) for x in outs]
+
+
+def _result(x: Any) -> DeviceArray:
+    """A program may return a literal; and an argument, whatever it was."""
+    check_alive(x)
+    return DeviceArray(x) if isinstance(x, np.generic) else x
 
 
 class _Program:

@@ -28,8 +28,21 @@ from funcgrad.ops.structural import instantiate
 from funcgrad.transforms.jvp import apply_jvp, scale
 
 
+class Variable:
+    """A variable of a tape, as an argument of one of its steps.
+
+    Not a tracer: those hold their trace and with it the tape, and such a cycle keeps all residuals until the garbage
+    collector runs; and a tracer among the arguments belongs to a surrounding transposition.
+    """
+
+    __slots__ = ("index", "aval")
+
+    def __init__(self, index: int, aval: ShapedArray):
+        self.index, self.aval = index, aval
+
+
 class LinearEquation:
-    """A step ``outs = primitive[params](args)``, linear in the arguments that are LinearTracers."""
+    """A step ``outs = primitive[params](args)``, linear in the arguments that are Variables."""
 
     __slots__ = ("primitive", "args", "params", "outs")
 
@@ -63,7 +76,7 @@ class Tape:
                 values[out] = total
             else:
                 args = [(values[x.index] if values[x.index] is not None else instantiate(Zero(x.aval)))
-                        if type(x) is LinearTracer else x for x in step.args]
+                        if type(x) is Variable else x for x in step.args]
                 for (i, _), value in zip(step.outs, step.primitive.bind(*args, **step.params), strict=True):
                     values[i] = value
         return values
@@ -78,7 +91,7 @@ class Tape:
                     alive.update([i for i, _ in step[1]])
                     kept.append(step)
             elif any(i in alive for i, _ in step.outs):
-                alive.update([x.index for x in step.args if type(x) is LinearTracer])
+                alive.update([x.index for x in step.args if type(x) is Variable])
                 kept.append(step)
         self.steps = kept[::-1]
 
@@ -138,8 +151,9 @@ class LinearTrace(Trace):
     def record(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
         """Appends a linear equation; its other arguments are residuals."""
         tape = self.tape
-        args = tuple([owned(x) for x in args])
         avals = primitive.abstract_eval(tuple([aval_of(x) for x in args]), params)
+        args = tuple([Variable(x.index, x.aval) if type(x) is LinearTracer and x._trace is self else owned(x)
+                      for x in args])
         outs = list(zip(range(tape.count, tape.count + len(avals)), avals, strict=True))
         tape.count += len(avals)
         tape.steps.append(LinearEquation(primitive, args, params, outs))
@@ -153,7 +167,7 @@ class LinearTrace(Trace):
                 if linear[i]:
                     entry: Any = primitive.jvp.entries[i]
                     factor = entry(None, *args, **params) if callable(entry) and i in positions else entry
-                    if i not in positions or type(factor) is LinearTracer:
+                    if i not in positions or type(factor) is LinearTracer and factor._trace is self:
                         raise not_linear(primitive)
                     edges.append((x.index, owned(factor)))
                 elif not callable(primitive.jvp.entries[i]) and not _known_zero(x):

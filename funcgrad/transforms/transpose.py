@@ -17,7 +17,15 @@ from funcgrad.core.stage import eval_jaxpr, stage
 from funcgrad.core.trace import current_trace, tracing
 from funcgrad.core.types import Zero
 from funcgrad.ops.elementwise import add_p, mul_p, neg_p
-from funcgrad.transforms.linearize import LinearEquation, LinearTrace, LinearTracer, Tape, linearize_flat, not_linear
+from funcgrad.transforms.linearize import (
+    LinearEquation,
+    LinearTrace,
+    LinearTracer,
+    Tape,
+    Variable,
+    linearize_flat,
+    not_linear,
+)
 
 
 def backward(tape: Tape, outs: Sequence[int | None], cotangents: Sequence[Any], inputs: int) -> list[Any]:
@@ -64,10 +72,10 @@ def _transpose_equation(step: LinearEquation, cts: list[Any], accumulate: Callab
     if type(rule) is No:
         raise not_linear(step.primitive, f"has no transpose: {rule.reason}")
     cotangents = tuple([Zero(aval) if ct is None else ct for ct, (_, aval) in zip(given, step.outs, strict=True)])
-    args = [Linear(x.aval) if type(x) is LinearTracer else x for x in step.args]
+    args = [Linear(x.aval) if type(x) is Variable else x for x in step.args]
     results = rule(cotangents, *args, **step.params)
     for x, ct in zip(step.args, results, strict=True):
-        if type(x) is LinearTracer:
+        if type(x) is Variable:
             if ct is not None and type(ct) is not Zero:
                 assert ct.shape == x.aval.shape, f"{step.primitive}: cotangent {aval_of(ct)} for {x.aval}"
                 accumulate(x.index, ct)
