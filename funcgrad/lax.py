@@ -220,4 +220,4 @@ def collapse(operand: Any, start_dimension: int, stop_dimension: int | None = No
 
 def stop_gradient(x: Any) -> Any:
     """A tree of arrays with derivative zero: ``grad`` and ``jvp`` treat it as a constant."""
-    return tree_map(lambda leaf: structural.stop_gradient(as_value(leaf)), x)
+    return tree_map(structural.stop_gradient, x)

@@ -38,7 +38,7 @@ def checkpoint(fun: Callable) -> Callable:
 
     @wraps(fun, "checkpoint")
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        leaves, tree = flatten_args(fun, (args, kwargs), "checkpoint")
+        leaves, tree = flatten_args(fun, args, "checkpoint", kwargs)
         flat = FlatFunction(lambda a, k: fun(*a, **k), tree, "checkpoint")
         with quiet():
             jaxpr, captured = stage(flat, [x.aval for x in leaves], function_name(fun), "checkpoint")

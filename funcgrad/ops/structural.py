@@ -149,7 +149,8 @@ def convert_element_type(x: Any, new_dtype: Any, weak_type: bool = False) -> Any
 
 def stop_gradient(x: Any) -> Any:
     """x with derivative zero: ``grad`` and ``jvp`` treat it as a constant."""
-    return stop_gradient_p.bind(x)[0] if dtypes.is_inexact(x.dtype) else as_value(x)
+    x = as_value(x)
+    return stop_gradient_p.bind(x)[0] if dtypes.is_inexact(x.dtype) else x
 
 
 def as_shape(sizes: Any) -> Shape:

@@ -36,18 +36,22 @@ def argument_names(f: Callable, count: int) -> list[str]:
     return (names + [f"argument {i}" for i in range(len(names), count)])[:count]
 
 
-def leaf_paths(f: Callable, args: Sequence[Any]) -> list[str]:
-    """A path for every leaf of the positional arguments, in the order in which they are flattened."""
-    return [name + keystr(path) for name, arg in zip(argument_names(f, len(args)), args, strict=True)
-            for path, _ in tree_leaves_with_path(arg)]
+def leaf_paths(f: Callable, args: Sequence[Any], kwargs: dict[str, Any] | None = None) -> list[str]:
+    """A path for every leaf of the arguments, in the order in which they are flattened."""
+    named = [*zip(argument_names(f, len(args)), args, strict=True), *sorted((kwargs or {}).items())]
+    return [name + keystr(path) for name, arg in named for path, _ in tree_leaves_with_path(arg)]
 
 
-def flatten_args(f: Callable, args: tuple, transformation: str) -> tuple[list[Any], Any]:
-    """The arguments as flat Arrays. Raises TypeError with the path of a leaf that is neither array nor number."""
-    leaves, tree = tree_flatten(args)
+def flatten_args(f: Callable, args: tuple, transformation: str,
+                 kwargs: dict[str, Any] | None = None) -> tuple[list[Any], Any]:
+    """The arguments as flat Arrays, with their tree: that of args, or of (args, kwargs) if kwargs are given.
+
+    Raises TypeError with the path of a leaf that is neither array nor number.
+    """
+    leaves, tree = tree_flatten(args if kwargs is None else (args, kwargs))
     return _arrays(leaves, lambda i, x: message(
         f"{transformation}: an argument of {function_name(f)} is not an array or a number",
-        f"{leaf_paths(f, args)[i]} is {describe(x)}", "arrays, numbers, and trees of them",
+        f"{leaf_paths(f, args, kwargs)[i]} is {describe(x)}", "arrays, numbers, and trees of them",
         "close over it: lambda x: f(x, other)")), tree
 
 

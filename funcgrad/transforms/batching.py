@@ -20,7 +20,7 @@ from funcgrad.ops.structural import moveaxis
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, leaf_paths, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.vmap import Axis, broadcast_batch, vmap_flat
-from funcgrad.tree import broadcast_prefix, tree_unflatten
+from funcgrad.tree import broadcast_prefix, tree_structure, tree_unflatten
 
 
 def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = None, axis_size: int | None = None,
@@ -53,9 +53,9 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
             raise ValueError(message(f"vmap: in_axes does not fit the call of {function_name(fun)}", f"in_axes of length "
                                      f"{len(in_axes)} for {len(args)} positional arguments", "one entry an argument"))
-        flat_args, tree = flatten_args(fun, (args, kwargs), "vmap")
-        paths = _paths(fun, args, kwargs)
-        axes = _flat_axes("in_axes", in_axes, args, fun) + [0] * (len(flat_args) - _count(args))
+        flat_args, tree = flatten_args(fun, args, "vmap", kwargs)
+        paths = leaf_paths(fun, args, kwargs)
+        axes = _flat_axes("in_axes", in_axes, args, fun) + [0] * (len(flat_args) - tree_structure(args).num_leaves)
         axes = [_checked_axis(x.shape, d, path, fun) for x, d, path in zip(flat_args, axes, paths, strict=True)]
         size = _batch_size(fun, flat_args, axes, paths, axis_size)
         flat = FlatFunction(lambda a, k: fun(*a, **k), tree, "vmap")
@@ -67,17 +67,6 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         return tree_unflatten(flat.out_tree, results)
 
     return vmap_fun
-
-
-def _count(tree: Any) -> int:
-    from funcgrad.tree import tree_structure
-    return tree_structure(tree).num_leaves
-
-
-def _paths(fun: Callable, args: tuple, kwargs: dict) -> list[str]:
-    from funcgrad.tree import keystr, tree_leaves_with_path
-    return leaf_paths(fun, args) + [f"{name}{keystr(path)}" for name in sorted(kwargs)
-                                    for path, _ in tree_leaves_with_path(kwargs[name])]
 
 
 def _flat_axes(what: str, axes: Any, tree: Any, fun: Callable) -> list[int | None]:

@@ -432,7 +432,7 @@ def _check_like(fun: Callable, what: str, values: Any, tree: Any, avals: Sequenc
         expected = tangent_aval(aval)
         x = as_cotangent(x)
         if expected.dtype == dtypes.float0:
-            if not isinstance(x, Zero) and x.dtype != dtypes.float0 and dtypes.is_inexact(x.dtype):
+            if not isinstance(x, Zero) and x.dtype != dtypes.float0:
                 raise TypeError(_mismatch(fun, what, i, x, expected, paths))
             results.append(Zero(expected))
             continue
