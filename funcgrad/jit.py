@@ -177,7 +177,7 @@ class Jitted:
                     f"{label} is {describe(value)}", "a hashable value: programs are kept by the values of static arguments",
                     "a tuple instead of a list, a frozen dataclass, or no static argument")) from None
         dynamic = (tuple([x for i, x in enumerate(args) if i not in at]), {k: v for k, v in kwargs.items() if k not in names})
-        return dynamic, tuple([(where, type(value), value) for where, value in statics])
+        return dynamic, tuple([(where, _identity(value), value) for where, value in statics])
 
     def _leaf(self, x: Any, dynamic: tuple, position: int) -> Any:
         try:
@@ -229,6 +229,13 @@ class Jitted:
         for x in tree_flatten(chosen)[0]:
             if type(x) is DeviceArray and id(x) not in kept:
                 x._data = DonatedBuffer(x.aval, function_name(self._fun))
+
+
+def _identity(value: Any) -> Any:
+    """What tells equal static values apart that a function may treat differently: 1 and 1.0 and True, 0.0 and -0.0."""
+    if isinstance(value, tuple):
+        return type(value), tuple(map(_identity, value))
+    return (type(value), repr(value)) if isinstance(value, (float, complex)) else type(value)
 
 
 class Lowered:

@@ -203,6 +203,9 @@ def test_jit_static_arguments_inline_and_methods():
 
     assert float(f(2.0, 3)) == 8.0 and float(f(2.0, 2)) == 4.0 and float(f(3.0, 3)) == 27.0
     assert float(f(2.0, 3, scale=2.0)) == 16.0 and calls == [3, 2, 3]
+    kind = fg.jit(lambda x, s: (x * s[0], type(s[0]).__name__, np.copysign(1.0, s[0]))[::2], static_argnums=1)
+    assert [float(kind(1.0, (s,))[1]) for s in (0.0, -0.0)] == [1.0, -1.0]
+    assert kind(2, (1,))[0].dtype == np.int64 and kind(2, (1.0,))[0].dtype == np.float64
     inner = fg.jit(fnp.sin, inline=True)
     assert "jit" not in str(fg.make_jaxpr(lambda x: inner(x))(1.0))
     assert "jit" in str(fg.make_jaxpr(lambda x: fg.jit(fnp.sin)(x))(1.0))
