@@ -8,13 +8,16 @@
 """
 import importlib as _importlib
 
-from funcgrad import dtypes, errors, flatten_util, lax, numpy, random, test_util, tree, tree_util
+from funcgrad import debug, dtypes, errors, flatten_util, lax, numpy, random, test_util, tree, tree_util
+from funcgrad.compiler import cache
+from funcgrad.compiler.cpu import num_threads, set_num_threads
 from funcgrad.control.checkpoint import checkpoint
 from funcgrad.control.checkpoint import checkpoint as remat
 from funcgrad.control.custom import custom_jvp, custom_vjp
 from funcgrad.core.array import Array
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.jit import disable_jit, jit
+from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import (
     grad,
@@ -53,9 +56,9 @@ float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Jaxpr", "ShapeDtypeStruct", "block_until_ready", "checkpoint", "closure_convert", "custom_jvp",
-    "custom_vjp", "disable_jit", "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util",
+    "Array", "Jaxpr", "ShapeDtypeStruct", "block_until_ready", "cache", "checkpoint", "closure_convert", "custom_jvp",
+    "custom_vjp", "debug", "disable_jit", "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util",
     "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose",
-    "linearize", "make_jaxpr", "nn", "numpy", "optim", "random", "remat", "test_util", "tree", "tree_util",
-    "value_and_grad", "vjp", "vmap",
+    "linearize", "make_jaxpr", "nn", "num_threads", "numpy", "optim", "random", "remat", "set_num_threads", "test_util",
+    "timeit", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
 ]

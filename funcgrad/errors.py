@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 
 PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY_FOLDERS = (PACKAGE_FOLDER, os.path.dirname(os.path.abspath(os.__file__)) + os.sep + "contextlib.py",
@@ -102,11 +102,47 @@ def user_source() -> Source | None:
     return None if frame is None else Source(frame.f_code, frame.f_lasti)
 
 
+_evaluators: list[CodeType] = []
+
+
+def evaluates_equations(function: FunctionType) -> None:
+    """Declares that a function evaluates equations: in its variable ``source`` is where the current one came from."""
+    _evaluators.append(function.__code__)
+
+
+def equation_source() -> Source | None:
+    """As ``user_source``; inside of a program that is being evaluated, where its current equation came from."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_library[frame.f_code.co_filename]:
+        if frame.f_code in _evaluators:
+            source = frame.f_locals.get("source")
+            if source is not None:
+                return source
+        frame = frame.f_back
+    return None if frame is None else Source(frame.f_code, frame.f_lasti)
+
+
+_CALLED, _RUN = ", called at ", ", in a program run at "
+
+
 def message(where: str, found: object = None, expected: object = None, instead: object = None) -> str:
     """The text of a user-facing error; the user's file and line are added to its first line."""
     source = user_source()
-    lines = [where if source is None else f"{where}, called at {source}"]
+    lines = [where if source is None else f"{where}{_CALLED}{source}"]
     for label, text in (("found:", found), ("expected:", expected), ("instead:", instead)):
         if text is not None:
             lines.append(f"  {label:<9} {text}")
     return "\n".join(lines)
+
+
+def locate(error: Exception, source: Source | None) -> None:
+    """Adds to an error where the user wrote the operation of a program that raised it; the innermost program does."""
+    if source is None or getattr(error, "__notes__", None) or _RUN in str(error):
+        return
+    place, text = str(source), error.args[0] if error.args else None
+    head, newline, rest = text.partition("\n") if isinstance(text, str) else ("", "", "")
+    where, called, caller = head.rpartition(_CALLED)
+    if not called:
+        error.add_note(f"in a program, at {place}")
+    elif caller != place:
+        error.args = (f"{where}{_CALLED}{place}{_RUN}{caller}{newline}{rest}", *error.args[1:])

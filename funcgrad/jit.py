@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from funcgrad import compiler
+from funcgrad.compiler import report
 from funcgrad.core.array import Array, DeviceArray, DonatedBuffer, describe
-from funcgrad.core.jaxpr import Jaxpr, count_equations
+from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.core.pretty import Text
 from funcgrad.core.primitive import DERIVED, Kind, Primitive
-from funcgrad.core.stage import StageTrace, as_value, eval_jaxpr, execute, stage, typed
-from funcgrad.core.trace import EVAL, current_trace
-from funcgrad.core.types import Zero
-from funcgrad.errors import message
+from funcgrad.core.stage import Compiled, StageTrace, as_value, eval_jaxpr, stage, typed
+from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked
+from funcgrad.core.types import Zero, shaped_array
+from funcgrad.dtypes import PYTHON_SCALARS, is_supported
+from funcgrad.errors import message, user_source
+from funcgrad.retracing import Signature, Traces
 from funcgrad.transforms.arguments import FlatFunction, argument_names, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_call, spread
@@ -30,10 +39,14 @@ from funcgrad.transforms.linearize import LinearizeTrace, linearize_jaxpr
 from funcgrad.transforms.staging import ShapeDtypeStruct, abstract
 from funcgrad.transforms.transpose import transpose_call
 from funcgrad.transforms.vmap import batch_call
-from funcgrad.tree import keystr, tree_flatten, tree_flatten_with_path, tree_unflatten
+from funcgrad.tree import LEAF, keystr, tree_flatten, tree_flatten_with_path, tree_structure, tree_unflatten
+from funcgrad.tree_code import joiner, splitter
 
 CACHE_SIZE = 4096
 """Traces kept by one jitted function; the least recently used goes first."""
+
+STRUCTURES = 64
+"""Argument structures that one jitted function has fast code for."""
 
 _enabled: ContextVar[bool] = ContextVar("jit_enabled", default=True)
 
@@ -97,10 +110,38 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
-class _Program(NamedTuple):
-    jaxpr: Jaxpr
-    captured: list[Any]
-    out_tree: Any
+class _Program:
+    """A function staged for one signature, and what is made when it is first run outside transformations: its executable,
+    which arguments are results too, and the function from flat results to their tree."""
+
+    __slots__ = ("jaxpr", "captured", "out_tree", "executable", "returned", "join")
+
+    def __init__(self, jaxpr: Jaxpr, captured: list[Any], out_tree: Any):
+        self.jaxpr, self.captured, self.out_tree = jaxpr, captured, out_tree
+        self.executable: compiler.Executable | None = None
+        self.returned: frozenset[int] = frozenset()
+
+    def compile(self) -> compiler.Executable:
+        with quiet():
+            executable = self.executable = compiler.executable(self.jaxpr)
+        self.returned = frozenset([detail[0] for kind, detail, _ in executable.outs if kind == "input"])
+        self.join = itemgetter(0) if self.out_tree is LEAF else joiner(self.out_tree)
+        return executable
+
+    def run(self, leaves: Sequence[DeviceArray], borrowed: Sequence[int]) -> list[DeviceArray]:
+        """The results. The memory of the leaves that are borrowed, by their numbers, may be written once the call is over."""
+        executable = self.executable or self.compile()
+        if borrowed and not self.returned.isdisjoint(borrowed):
+            leaves = [DeviceArray(x._data.copy()) if i in borrowed else x for i, x in enumerate(leaves)]
+        if executable.hosts:
+            with quiet():
+                outs = executable(leaves)
+        else:
+            outs = executable(leaves)
+        if outs is None:
+            with quiet():
+                compiler.replay(self.jaxpr, leaves)
+        return outs
 
 
 class Jitted:
@@ -110,23 +151,67 @@ class Jitted:
         functools.update_wrapper(self, fun)
         self._fun, self._static, self._donated, self._inline = fun, static, donated, inline
         self._programs: OrderedDict[tuple, _Program] = OrderedDict()
+        self._known: dict[Any, _Known] = {}
+        self._last = NOTHING
         self._hits = self._misses = 0
+        self._traces = Traces(fun)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not _enabled.get():
             return self._fun(*args, **kwargs)
+        if current_trace.get() is not EVAL:
+            return self._bind(args, kwargs)
+        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        known, borrowed, program = self._last, (), None
+        leaves = list(args) if known.flat == len(args) and not kwargs and statics is None else known.split(dynamic)
+        if leaves is not None:
+            key = [id(x.aval) for x in leaves if type(x) is DeviceArray]
+            if len(key) != len(leaves):
+                borrowed = _borrow(leaves)
+                key = [id(x.aval) for x in leaves if type(x) is DeviceArray]
+            program = known.programs.get((statics, *key))
+        if program is None:
+            program, leaves, borrowed = self._look_up(dynamic, statics, args, kwargs)
+        else:
+            self._hits += 1
+        outs = program.run(leaves, borrowed)
+        if self._donated:
+            self._donate(args, kwargs, outs)
+        return program.join(outs)
+
+    def _look_up(self, dynamic: tuple, statics: tuple | None, args: tuple, kwargs: dict) -> tuple:
+        """The program for concrete arguments whose structure is not that of the last call, or whose types are new."""
+        leaves, tree = tree_flatten(dynamic)
+        borrowed = _borrow(leaves)
+        for i, x in enumerate(leaves):
+            if type(x) is not DeviceArray:
+                leaves[i] = x = self._leaf(x, dynamic, i)
+                if isinstance(x, Tracer):
+                    raise leaked(x)
+        program = self._program(leaves, tree, args, kwargs, statics)
+        if program.captured:
+            raise leaked(program.captured[0])
+        known = self._known.get(tree)
+        if known is None:
+            if len(self._known) >= STRUCTURES:
+                self._known.clear()
+            known = self._known[tree] = _Known(tree)
+        known.add(statics, leaves, program)
+        self._last = known
+        return program, leaves, borrowed
+
+    def _bind(self, args: tuple, kwargs: dict) -> Any:
+        """The call under a transformation."""
+        trace = current_trace.get()
         dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
         leaves, tree = tree_flatten(dynamic)
         for i, x in enumerate(leaves):
             if not isinstance(x, Array):
                 leaves[i] = self._leaf(x, dynamic, i)
         program = self._program(leaves, tree, args, kwargs, statics)
-        trace = current_trace.get()
         inputs = (*program.captured, *leaves)
         with quiet():
-            if trace is EVAL:
-                outs = execute(program.jaxpr, inputs)
-            elif self._inline and isinstance(trace, StageTrace):
+            if self._inline and isinstance(trace, StageTrace):
                 outs = eval_jaxpr(program.jaxpr, inputs)
             else:
                 outs = jit_p.bind(*inputs, jaxpr=program.jaxpr)
@@ -142,16 +227,28 @@ class Jitted:
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The program for these arguments (arrays or ShapeDtypeStructs) without running it."""
-        dynamic, statics = self._split(args, kwargs)
+        dynamic, _ = self._split(args, kwargs)
         leaves, tree = tree_flatten(dynamic)
         avals = tuple([abstract(x) for x in leaves])
-        return Lowered(self._stage(avals, tree, args, kwargs), function_name(self._fun))
+        return Lowered(self._stage(avals, tree, args, kwargs), function_name(self._fun), tree)
 
     trace = lower
 
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """The shapes and dtypes of the result, as a tree of ShapeDtypeStruct."""
         return self.lower(*args, **kwargs).out_info
+
+    def explain(self) -> Text:
+        """Why the last call was traced: which argument differed from the nearest earlier call, and how to avoid it.
+
+        >>> import funcgrad as fg, numpy as np
+        >>> f = fg.jit(lambda x: x + 1)
+        >>> for n in (3, 4):
+        ...     _ = f(np.ones(n))
+        >>> print(f.explain().splitlines()[1])
+          x: float64[3] became float64[4]   (shape)
+        """
+        return self._traces.explain(self._hits + self._misses)
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses and number of the programs traced."""
@@ -160,7 +257,19 @@ class Jitted:
     def clear_cache(self) -> None:
         """Forgets all programs."""
         self._programs.clear()
+        self._known.clear()
+        self._last = NOTHING
         self._hits = self._misses = 0
+        self._traces.clear()
+
+    def fresh(self) -> Jitted:
+        """The same function with empty caches, and without donation, so that it can be called again and again."""
+        return Jitted(self._fun, self._static, _Selection(self._fun, None, None), self._inline)
+
+    def prepare(self, *args: Any, **kwargs: Any) -> _Program:
+        """The program for these arguments, traced if it has to be, but not compiled."""
+        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        return self._look_up(dynamic, statics, args, kwargs)[0]
 
     def _split(self, args: tuple, kwargs: dict) -> tuple[tuple, tuple]:
         """The dynamic arguments, and the static ones as a hashable key."""
@@ -193,18 +302,25 @@ class Jitted:
 
     def _program(self, leaves: list[Any], tree: Any, args: tuple, kwargs: dict, statics: tuple | None) -> _Program:
         trace = current_trace.get()
-        key = (tree, tuple([x.aval for x in leaves]), statics, () if trace is EVAL else trace.axis_env())
+        key = (tree, tuple([typed(x.aval) for x in leaves]), statics, () if trace is EVAL else trace.axis_env())
         program = self._programs.get(key)
         if program is not None:
             self._hits += 1
             self._programs.move_to_end(key)
             return program
         self._misses += 1
-        program = self._stage(tuple([typed(x.aval) for x in leaves]), tree, args, kwargs)
+        start = time.perf_counter()
+        program = self._stage(key[1], tree, args, kwargs)
+        at = self._static.positions(len(args))
+        self._traces.add(Signature(
+            tree, key[1], statics or (), key[3], tuple([i for i in range(len(args)) if i not in at]), bool(program.captured),
+            self._hits + self._misses, time.perf_counter() - start, user_source()))
         if not program.captured:  # values of outer transformations are valid in this call only
             self._programs[key] = program
             if len(self._programs) > CACHE_SIZE:
                 self._programs.popitem(last=False)
+                self._known.clear()
+                self._last = NOTHING
         return program
 
     def _stage(self, avals: tuple, tree: Any, args: tuple, kwargs: dict) -> _Program:
@@ -227,8 +343,57 @@ class Jitted:
         chosen = [args[i] for i in self._donated.positions(len(args))]
         chosen += [v for k, v in kwargs.items() if k in self._donated.names]
         for x in tree_flatten(chosen)[0]:
-            if type(x) is DeviceArray and id(x) not in kept:
+            if type(x) is DeviceArray and id(x) not in kept and type(x._data) is not DonatedBuffer:
                 x._data = DonatedBuffer(x.aval, function_name(self._fun))
+                del x._aval  # so that whoever asks for its type meets the error
+
+
+class _Known:
+    """The programs for arguments of one structure, by the identities of their types, which are compared fast."""
+
+    __slots__ = ("flat", "split", "programs", "avals")
+
+    def __init__(self, tree: Any):
+        positional, named = tree.children()
+        flat = not named.children() and all(child is LEAF for child in positional.children())
+        self.flat = positional.num_leaves if flat else -1
+        """How many positional arguments there are, if all are leaves and there are no others."""
+        self.split = splitter(tree)
+        self.programs: dict[tuple, _Program] = {}
+        self.avals: list[tuple] = []
+        """They are kept, so that their identities stay theirs."""
+
+    def add(self, statics: tuple | None, leaves: Sequence[DeviceArray], program: _Program) -> None:
+        if len(self.avals) > CACHE_SIZE:
+            self.programs.clear()
+            self.avals.clear()
+        avals = tuple([x.aval for x in leaves])
+        self.avals.append(avals)
+        self.programs[(statics, *map(id, avals))] = program
+
+
+NOTHING = _Known(tree_structure(((), {})))
+_SCALARS = {kind: (dtype.type, shaped_array((), dtype, True)) for kind, dtype in PYTHON_SCALARS.items()}
+
+
+def _borrow(leaves: list[Any]) -> list[int]:
+    """Makes Arrays of the ndarrays and numbers among some leaves, in place. Returns which of them have the caller's memory."""
+    borrowed = []
+    for i, x in enumerate(leaves):
+        kind = type(x)
+        if kind is DeviceArray:
+            continue
+        if kind is np.ndarray and is_supported(x.dtype):
+            value = leaves[i] = DeviceArray(x)
+            value._aval = shaped_array(x.shape, x.dtype)
+            borrowed.append(i)
+        elif kind in _SCALARS:
+            make, aval = _SCALARS[kind]
+            value = leaves[i] = DeviceArray(make(x), aval.weak_type)
+            value._aval = aval
+        elif isinstance(x, np.generic) and is_supported(x.dtype):
+            leaves[i] = DeviceArray(x)
+    return borrowed
 
 
 def _identity(value: Any) -> Any:
@@ -239,10 +404,14 @@ def _identity(value: Any) -> Any:
 
 
 class Lowered:
-    """A function's program for given types, before it is run."""
+    """A function's program for given types, and each stage of its way to machine code, to look at.
 
-    def __init__(self, program: _Program, name: str):
-        self._program, self.name = program, name
+    ``jaxpr`` is the program as traced and ``name`` the function's. Methods with a text as result return one that prints
+    itself.
+    """
+
+    def __init__(self, program: _Program, name: str, tree: Any):
+        self._program, self.name, self._tree = program, name, tree
         self.jaxpr = program.jaxpr
 
     @property
@@ -255,22 +424,59 @@ class Lowered:
         """The jaxpr as text."""
         return str(self.jaxpr)
 
-    def report(self) -> dict[str, Any]:
-        """What is known of the program before it runs: its name and number of equations."""
-        return {"name": self.name, "equations": count_equations(self.jaxpr)}
+    def passes(self) -> report.Passes:
+        """The program after each pass: a list of (name, jaxpr) that prints them with their numbers of equations."""
+        with quiet():
+            return report.Passes(self.jaxpr)
+
+    def schedule(self) -> Text:
+        """The steps that the program becomes: kernels with what is fused in them, matrix products, loops, host calls."""
+        with quiet():
+            return report.schedule_text(self.jaxpr, self.name)
+
+    def source(self, backend: str = "cpu") -> Text:
+        """The Python sources of all kernels, each with the equations and the user's lines that it came from.
+
+        Raises ValueError for a backend other than "cpu".
+        """
+        if backend != "cpu":
+            raise ValueError(message("source: there is no such backend", repr(backend), "'cpu'"))
+        with quiet():
+            return report.sources(self.jaxpr, self.name)
+
+    def report(self) -> report.Report:
+        """What the program costs: kernels, matrix products, host steps and copies with their reasons, arithmetic, bytes,
+        memory, and what compiling it took. A dict that prints itself; compiles the program."""
+        with quiet():
+            return report.Report(self.jaxpr, self.name)
 
     def compile(self) -> Callable:
-        """A callable that runs the program on arguments of the types it was lowered for."""
+        """A callable that runs the program on arguments of the structure and the types it was lowered for.
+
+        It is compiled when this returns. The callable raises TypeError for other types.
+        """
+        program = self._program
+        expected = tuple([a.strip_weak_type() for a in self.jaxpr.in_avals[len(program.captured):]])
+        program.executable or program.compile()
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            leaves = [as_value(x) for x in tree_flatten((args, kwargs))[0]]
-            found, expected = [x.aval.strip_weak_type() for x in leaves], [
-                a.strip_weak_type() for a in self.jaxpr.in_avals[len(self._program.captured):]]
+            leaves, tree = tree_flatten((args, kwargs))
+            if tree != self._tree:
+                raise TypeError(message(f"{self.name}: the arguments have another structure than those it was compiled for",
+                                        tree, self._tree))
+            outside = current_trace.get() is EVAL and not program.captured
+            borrowed = _borrow(leaves) if outside else []
+            leaves = [as_value(x) for x in leaves]
+            found = tuple([x.aval.strip_weak_type() for x in leaves])
             if found != expected:
                 raise TypeError(message(f"{self.name}: the arguments are not those it was compiled for",
                                         ", ".join(map(str, found)), ", ".join(map(str, expected))))
-            with quiet():
-                return tree_unflatten(self._program.out_tree, eval_jaxpr(self.jaxpr, [*self._program.captured, *leaves]))
+            if outside:
+                outs = program.run(leaves, borrowed)
+            else:
+                with quiet():
+                    outs = jit_p.bind(*program.captured, *leaves, jaxpr=self.jaxpr)
+            return tree_unflatten(program.out_tree, outs)
 
         return run
 
@@ -301,8 +507,10 @@ def jit_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple, *, jax
 
 
 jit_p = Primitive(
-    "jit", Kind.CONTROL, shape=lambda *avals, jaxpr: jaxpr.out_avals, impl=lambda *args, jaxpr: execute(jaxpr, args),
+    "jit", Kind.CONTROL, shape=lambda *avals, jaxpr: jaxpr.out_avals, impl=lambda *args, jaxpr: compiler.run(jaxpr, args),
     jvp=lambda primals, tangents, *, jaxpr: jvp_call(jit_p, primals, tangents, jaxpr), linearize=jit_linearize,
     transpose=lambda cotangents, *args, jaxpr: transpose_call(jit_p, cotangents, args, jaxpr, {}),
-    batch=lambda axis, args, axes, *, jaxpr: batch_call(jit_p, axis, args, axes, jaxpr, {}), taylor=DERIVED)
+    batch=lambda axis, args, axes, *, jaxpr: batch_call(jit_p, axis, args, axes, jaxpr, {}), taylor=DERIVED,
+    inline=lambda *avals, jaxpr: jaxpr)
 
+Compiled.run, Compiled.enabled = compiler.run, _enabled.get

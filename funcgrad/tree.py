@@ -444,6 +444,18 @@ def tree_flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list, TreeDef]:
     return leaves, TreeDef(spec, len(leaves)) if spec else LEAF
 
 
+def match(treedef: TreeDef, tree: Any) -> list | None:
+    """What ``tree`` holds at the leaves of ``treedef``; None where they differ. Faster than to flatten and compare.
+
+    >>> match(tree_structure((0, {'a': 0})), (1, {'a': [2]})), match(tree_structure([0]), (1,))
+    ([1, [2]], None)
+    """
+    if treedef._spec is None:
+        return [tree]
+    out: list = []
+    return out if _flatten_up_to(treedef._spec, tree, out) else None
+
+
 def tree_unflatten(treedef: TreeDef, leaves: Iterable) -> Any:
     """The tree of structure ``treedef`` with the given leaves; ValueError if their number does not fit.
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcgrad.core.jaxpr import Jaxpr, prune
+from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.primitive import Kind, Primitive
-from funcgrad.core.stage import execute, stage
+from funcgrad.core.stage import interpret, stage
 from funcgrad.core.types import Zero
+from funcgrad.passes.dead_code import prune
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_call, jvp_jaxpr, spread
@@ -58,11 +59,12 @@ def checkpoint_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple,
 
 
 checkpoint_p = Primitive(
-    "checkpoint", Kind.CONTROL, shape=lambda *avals, jaxpr: jaxpr.out_avals, impl=lambda *args, jaxpr: execute(jaxpr, args),
+    "checkpoint", Kind.CONTROL, shape=lambda *avals, jaxpr: jaxpr.out_avals, impl=lambda *args, jaxpr: interpret(jaxpr, args),
     jvp=lambda primals, tangents, *, jaxpr: jvp_call(checkpoint_p, primals, tangents, jaxpr),
     linearize=checkpoint_linearize,
     transpose=lambda cotangents, *args, jaxpr: transpose_call(checkpoint_p, cotangents, args, jaxpr, {}),
-    batch=lambda axis, args, axes, *, jaxpr: batch_call(checkpoint_p, axis, args, axes, jaxpr, {}))
+    batch=lambda axis, args, axes, *, jaxpr: batch_call(checkpoint_p, axis, args, axes, jaxpr, {}),
+    inline=lambda *avals, jaxpr: jaxpr, recomputes=True)
 
 # The linear part: primals and tangents in, tangents out. Transposed, it is the forward and the backward pass in one.
 
@@ -100,9 +102,10 @@ def checkpoint_linear_batch(axis: Axis, args: tuple, axes: tuple, *, jaxpr: Jaxp
 checkpoint_linear_p = Primitive(
     "checkpoint_linear", Kind.CONTROL,
     shape=lambda *avals, jaxpr, active: tangent_jaxpr(jaxpr, active)[0].out_avals,
-    impl=lambda *args, jaxpr, active: execute(tangent_jaxpr(jaxpr, active)[0], args),
+    impl=lambda *args, jaxpr, active: interpret(tangent_jaxpr(jaxpr, active)[0], args),
     jvp=lambda primals, tangents, *, jaxpr, active:
         jvp_call(checkpoint_p, primals, tangents, tangent_jaxpr(jaxpr, active)[0]),
     linearize=lambda trace, primals, tangents, *, jaxpr, active:
         checkpoint_linearize(trace, primals, tangents, jaxpr=tangent_jaxpr(jaxpr, active)[0]),
-    transpose=checkpoint_linear_transpose, batch=checkpoint_linear_batch)
+    transpose=checkpoint_linear_transpose, batch=checkpoint_linear_batch,
+    inline=lambda *avals, jaxpr, active: tangent_jaxpr(jaxpr, active)[0], recomputes=True)

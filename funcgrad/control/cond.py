@@ -34,12 +34,14 @@ from funcgrad.core.array import DeviceArray, aval_of, describe
 from funcgrad.core.jaxpr import Jaxpr, Var
 from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import as_value, eval_jaxpr
+from funcgrad.core.structure import Choice
 from funcgrad.core.trace import current
 from funcgrad.core.types import ShapedArray, Zero, shaped_array, tangent_aval
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import clamp, eq, ne
 from funcgrad.ops.reduction import reduce_or
 from funcgrad.ops.structural import convert_element_type, instantiate, moveaxis, zeros
+from funcgrad.passes.dead_code import prune, without_inputs
 from funcgrad.transforms.arguments import flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_flat, jvp_jaxpr, spread
@@ -367,6 +369,14 @@ def cond_depends(marked: Mask, *, branches: tuple[Jaxpr, ...]) -> Mask:
     return _union([depends(b, marked[1:]) for b in branches])
 
 
+def cond_prune(used: Mask, *, branches: tuple[Jaxpr, ...]) -> tuple[Mask, Mask, dict]:
+    """The results used, and the operands that any branch needs for them."""
+    pruned = [prune(b, used) for b in branches]
+    needed = _union([inputs for _, inputs in pruned])
+    return (True, *needed), used, {"branches": tuple([without_inputs(b, needed) for b, _ in pruned])}
+
+
 cond_p = Primitive(
     "cond", Kind.CONTROL, shape=lambda *avals, branches: branches[0].out_avals, impl=cond_impl, jvp=cond_jvp,
-    transpose=cond_transpose, batch=cond_batch, linearize=cond_linearize, depends=cond_depends)
+    transpose=cond_transpose, batch=cond_batch, linearize=cond_linearize, depends=cond_depends, prune=cond_prune,
+    code=lambda branches: Choice(branches))

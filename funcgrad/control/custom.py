@@ -317,6 +317,11 @@ def _shape(*avals: ShapedArray, jaxpr: Any, **rules: Any) -> tuple[ShapedArray, 
     return (jaxpr if isinstance(jaxpr, Jaxpr) else stage(jaxpr, avals)[0]).out_avals
 
 
+def _function(*avals: ShapedArray, jaxpr: Any, **rules: Any) -> Jaxpr | None:
+    """At run time no rule matters."""
+    return jaxpr if isinstance(jaxpr, Jaxpr) else None
+
+
 def _stage(primitive: Primitive, trace: StageTrace, args: tuple, params: dict) -> tuple:
     """Replaces the function by its jaxpr; traced values it closes over become leading operands."""
     if isinstance(params["jaxpr"], Jaxpr):
@@ -383,7 +388,7 @@ def custom_jvp_call_transpose(cotangents: tuple, *args: Any, jaxpr: Any, jvp: Ca
 custom_jvp_call_p = Primitive(
     "custom_jvp_call", Kind.CONTROL, _shape, impl=lambda *args, jaxpr, jvp, captured: _run(jaxpr, args),
     jvp=custom_jvp_call_jvp, transpose=custom_jvp_call_transpose, batch=custom_jvp_call_batch,
-    stage=lambda trace, args, params: _stage(custom_jvp_call_p, trace, args, params))
+    stage=lambda trace, args, params: _stage(custom_jvp_call_p, trace, args, params), inline=_function)
 
 
 def custom_vjp_call_jvp(primals: tuple, tangents: tuple, *, jaxpr: Any, fwd: Callable, captured: int) -> tuple:
@@ -473,7 +478,8 @@ custom_vjp_call_p = Primitive(
     jvp=custom_vjp_call_jvp, linearize=custom_vjp_call_linearize,
     transpose=lambda cotangents, *args, jaxpr, fwd, captured:
         custom_jvp_call_transpose(cotangents, *args, jaxpr=jaxpr, jvp=fwd, captured=captured),
-    batch=custom_vjp_call_batch, stage=lambda trace, args, params: _stage(custom_vjp_call_p, trace, args, params))
+    batch=custom_vjp_call_batch, stage=lambda trace, args, params: _stage(custom_vjp_call_p, trace, args, params),
+    inline=_function)
 
 
 # The linear part of a custom_vjp: residuals and tangents in, tangents out; its transpose is the user's bwd.
@@ -511,7 +517,15 @@ def custom_vjp_linear_batch(axis: Axis, args: tuple, axes: tuple, *, bwd: Any, m
     return outs, (0,) * len(outs)
 
 
+def custom_vjp_linear_inline(*avals: ShapedArray, bwd: Any, mask: tuple[bool, ...]) -> Jaxpr | None:
+    """The transposed bwd as a program, unless it closes over values of an outer transformation."""
+    with quiet():
+        jaxpr, captured = stage(functools.partial(_linear_part, bwd=bwd, mask=mask), list(map(typed, avals)), bwd.__name__)
+    return None if captured else jaxpr
+
+
 custom_vjp_linear_p = Primitive(
     "custom_vjp_linear", Kind.CONTROL,
     shape=lambda *avals, bwd, mask: tuple([tangent_aval(typed(a)) for a in bwd.out_avals]),
-    impl=_linear_part, jvp=custom_vjp_linear_jvp, transpose=custom_vjp_linear_transpose, batch=custom_vjp_linear_batch)
+    impl=_linear_part, jvp=custom_vjp_linear_jvp, transpose=custom_vjp_linear_transpose, batch=custom_vjp_linear_batch,
+    inline=custom_vjp_linear_inline)

@@ -15,12 +15,14 @@ import numpy as np
 
 from funcgrad.control.checkpoint import tangent_jaxpr
 from funcgrad.control.programs import (
+    COMPILED_FROM,
     Mask,
     as_type,
     buffer,
     check_carry,
     chosen,
     derived,
+    either,
     fixed_point,
     interleaved,
     lent,
@@ -37,12 +39,14 @@ from funcgrad.control.scan import scan
 from funcgrad.core.array import DeviceArray, describe
 from funcgrad.core.jaxpr import Jaxpr, Var
 from funcgrad.core.primitive import Kind, Primitive
-from funcgrad.core.stage import eval_jaxpr
+from funcgrad.core.stage import eval_jaxpr, execute, may_compile
+from funcgrad.core.structure import While
 from funcgrad.core.types import ShapedArray
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add, lt
 from funcgrad.ops.promotion import check_arg, promote_args
 from funcgrad.ops.structural import instantiate, moveaxis, sum_over
+from funcgrad.passes.dead_code import prune, without_inputs
 from funcgrad.transforms.arguments import flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_jaxpr, spread
@@ -154,10 +158,18 @@ def while_shape(*avals: ShapedArray, body_jaxpr: Jaxpr, body_consts: int, **para
 
 
 def while_impl(*args: Any, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int, body_consts: int) -> list[Any]:
+    """The loop itself; one that has become long goes on compiled."""
     for_cond, for_body, first = split(args, cond_consts, body_consts)
     state: Sequence[Any] = first
+    steps = 0
     while buffer(eval_jaxpr(cond_jaxpr, (*for_cond, *state))[0]):
+        if steps == COMPILED_FROM and may_compile():
+            params = {"cond_jaxpr": cond_jaxpr, "body_jaxpr": body_jaxpr, "cond_consts": cond_consts, "body_consts": body_consts}
+            rest = derived(body_jaxpr, ("loop", cond_jaxpr, cond_consts, body_consts), lambda *xs: while_p.bind(*xs, **params),
+                           types(args), body_jaxpr.name)
+            return execute(rest, (*for_cond, *for_body, *state))
         state = eval_jaxpr(body_jaxpr, (*for_body, *state))
+        steps += 1
     return [as_type(x, a) for x, a in zip(state, body_jaxpr.in_avals[body_consts:], strict=True)]
 
 
@@ -261,9 +273,26 @@ def no_reverse_mode(*args: Any, **params: Any) -> tuple:
                              "use scan or fori_loop with static trip count, or custom_root for a fixed point"))
 
 
+def while_prune(used: Mask, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int,
+                body_consts: int) -> tuple[Mask, Mask, dict]:
+    """The state that the results or the condition need, and what that needs in turn."""
+    condition, needed = prune(cond_jaxpr)
+    for_cond, looked_at = split(needed, cond_consts)
+
+    def step(mask: Mask) -> tuple[Any, Mask]:
+        program, needed = prune(body_jaxpr, mask)
+        return (program, needed[:body_consts]), needed[body_consts:]
+
+    (body, for_body), state = fixed_point(step, either(used, looked_at))
+    return (*for_cond, *for_body, *state), state, {
+        "cond_jaxpr": without_inputs(condition, (*for_cond, *state)), "body_jaxpr": without_inputs(body, (*for_body, *state)),
+        "cond_consts": sum(for_cond), "body_consts": sum(for_body)}
+
+
 while_p = Primitive(
     "while", Kind.CONTROL, while_shape, while_impl, while_jvp, no_reverse_mode, while_batch, linearize=while_linearize,
-    depends=while_depends)
+    depends=while_depends, prune=while_prune,
+    code=lambda cond_jaxpr, body_jaxpr, cond_consts, body_consts: While(cond_jaxpr, body_jaxpr, cond_consts, body_consts))
 
 # The linear part of a loop: a program from primals and tangents to tangents, linear in the latter.
 
@@ -295,4 +324,4 @@ forward_only_p = Primitive(
     impl=lambda *args, jaxpr, active: eval_jaxpr(jaxpr, args), jvp=forward_only_jvp, transpose=no_reverse_mode,
     batch=lambda axis, args, axes, *, jaxpr, active: batch_call(forward_only_p, axis, args, axes, jaxpr,
                                                                 {"active": active}),
-    linearize=forward_only_linearize)
+    linearize=forward_only_linearize, inline=lambda *avals, jaxpr, active: jaxpr)

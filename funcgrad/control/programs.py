@@ -27,6 +27,9 @@ from funcgrad.tree import keystr, tree_leaves_with_path, tree_unflatten
 
 Mask = tuple[bool, ...]
 
+COMPILED_FROM = 128
+"""Steps from which a loop outside of ``jit`` is compiled: compiling costs as much as about that many interpreted steps."""
+
 
 def staged(function: Callable, tree: Any, avals: Sequence[ShapedArray], what: str) -> tuple[Jaxpr, list[Tracer], Any]:
     """The jaxpr of a function of trees, the traced values it closes over (its leading inputs), and its result's tree."""

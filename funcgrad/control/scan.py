@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from funcgrad.control.programs import (
+    COMPILED_FROM,
     Mask,
     add_axis,
     as_type,
@@ -32,13 +33,15 @@ from funcgrad.control.programs import (
     types,
 )
 from funcgrad.core.array import DeviceArray, describe
-from funcgrad.core.jaxpr import Jaxpr, Var, prune
+from funcgrad.core.jaxpr import Jaxpr, Var
 from funcgrad.core.primitive import Kind, Linear, Primitive
-from funcgrad.core.stage import eval_jaxpr
+from funcgrad.core.stage import eval_jaxpr, execute, may_compile
+from funcgrad.core.structure import Loop
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add
 from funcgrad.ops.structural import concatenate, instantiate, moveaxis, reshape, rev, slice_in_dim, zeros
+from funcgrad.passes.dead_code import prune, without_inputs
 from funcgrad.transforms.arguments import flatten_args, function_name, leaf_paths
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import check_callable, quiet
@@ -247,7 +250,12 @@ def scan_shape(*avals: ShapedArray, jaxpr: Jaxpr, length: int, num_consts: int, 
 
 def scan_impl(*args: Any, jaxpr: Jaxpr, length: int, reverse: bool, num_consts: int, num_carry: int,
               unroll: int) -> list[Any]:
-    """The loop itself: slices are views, and the outputs are written into their places."""
+    """The loop itself: slices are views, and the outputs are written into their places. A long one is compiled."""
+    if length >= COMPILED_FROM and may_compile():
+        params = {"jaxpr": jaxpr, "length": length, "reverse": reverse, "num_consts": num_consts, "num_carry": num_carry,
+                  "unroll": unroll}
+        return execute(derived(jaxpr, ("loop", length, reverse, num_consts, num_carry), lambda *xs: scan_p.bind(*xs, **params),
+                               types(args), jaxpr.name), args)
     consts, first, xs = split(args, num_consts, num_carry)
     carry: Sequence[Any] = first
     avals = scan_shape(jaxpr=jaxpr, length=length, num_consts=num_consts, num_carry=num_carry)
@@ -449,6 +457,21 @@ def scan_depends(marked: Mask, *, jaxpr: Jaxpr, num_consts: int, num_carry: int,
     return (*mask, *found[num_carry:])
 
 
+def scan_prune(used: Mask, *, jaxpr: Jaxpr, num_consts: int, num_carry: int, **params: Any) -> tuple[Mask, Mask, dict]:
+    """A carry is needed if its last value is, or a later step of what is needed; the other steps are those of fewer values."""
+    carry, ys = split(used, num_carry)
+
+    def step(mask: Mask) -> tuple[Any, Mask]:
+        program, needed = prune(jaxpr, (*mask, *ys))
+        return (program, needed), needed[num_consts:num_consts + num_carry]
+
+    (program, needed), carry = fixed_point(step, carry)
+    kept = (*needed[:num_consts], *carry, *needed[num_consts + num_carry:])
+    return kept, (*carry, *ys), {"jaxpr": without_inputs(program, kept), "num_consts": sum(kept[:num_consts]),
+                                 "num_carry": sum(carry), **params}
+
+
 scan_p = Primitive(
     "scan", Kind.CONTROL, scan_shape, scan_impl, scan_jvp, scan_transpose, scan_batch, linearize=scan_linearize,
-    depends=scan_depends)
+    depends=scan_depends, prune=scan_prune, code=lambda jaxpr, length, reverse, num_consts, num_carry, unroll:
+        Loop(jaxpr, length, reverse, num_consts, num_carry))

@@ -15,9 +15,9 @@ from typing import Any
 from funcgrad.control.custom import custom_jvp_call_p
 from funcgrad.control.programs import as_type, check_result, derived, nonzero, same_types, split, staged, types
 from funcgrad.core.array import describe
-from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.core.jaxpr import Jaxpr, Var
 from funcgrad.core.primitive import Kind, Linear, Primitive
-from funcgrad.core.stage import eval_jaxpr
+from funcgrad.core.stage import eval_jaxpr, typed
 from funcgrad.core.trace import current
 from funcgrad.core.types import ShapedArray, Zero, tangent_aval
 from funcgrad.errors import message
@@ -289,6 +289,17 @@ def linear_solve_shape(*avals: ShapedArray, solve: Jaxpr, **params: Any) -> tupl
     return solve.out_avals
 
 
+def linear_solve_inline(*avals: ShapedArray, solve: Jaxpr, counts: tuple[int, int, int], **params: Any) -> Jaxpr:
+    """At run time it is its solver, which does not look at what the other functions close over."""
+    key = ("linear solve", counts, avals)
+    if key not in solve.cache:
+        others = [[Var(typed(a)) for a in group] for group in split(avals, *counts)]
+        size = counts[1]
+        solve.cache[key] = solve.replace(
+            in_vars=(*others[0], *solve.in_vars[:size], *others[2], *solve.in_vars[size:]))
+    return solve.cache[key]
+
+
 linear_solve_p = Primitive(
     "custom_linear_solve", Kind.CONTROL, linear_solve_shape, linear_solve_impl, linear_solve_jvp, linear_solve_transpose,
-    linear_solve_batch, linearize=linear_solve_linearize)
+    linear_solve_batch, linearize=linear_solve_linearize, inline=linear_solve_inline)

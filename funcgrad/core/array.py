@@ -232,10 +232,13 @@ def read_only_view(data: Any) -> np.ndarray:
 
 
 def owned(x: Any) -> Any:
-    """The same value over a buffer that nobody else can write: a user's writable ndarray is copied."""
-    if type(x) is np.ndarray or isinstance(x, np.ndarray):
+    """The same value over a buffer that nobody else can write: a user's writable ndarray is copied.
+
+    Of a subclass of ndarray only the elements are taken: buffers are plain, because compiled code reads their layout.
+    """
+    if type(x) is np.ndarray:
         return DeviceArray(x.copy() if x.flags.writeable or x.base is not None else x)
-    return x
+    return DeviceArray(np.array(x, order="C")) if isinstance(x, np.ndarray) else x
 
 
 def aval_of(x: Any) -> ShapedArray:

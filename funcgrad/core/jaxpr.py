@@ -7,7 +7,7 @@ and the compiler schedules.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,13 +45,18 @@ Atom = Var | Literal
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Equation:
-    """``outs = primitive[params] inputs``, with the user's line that it came from."""
+    """``outs = primitive[params] inputs``, with the user's line that it came from.
+
+    ``scope`` is the checkpoint that the equation was inlined from, if any: equal equations are one computation only
+    within a scope, since what a checkpoint computes anew is not to be kept from before.
+    """
 
     primitive: Primitive
     inputs: tuple[Atom, ...]
     outs: tuple[Var, ...]
     params: dict[str, Any]
     source: Source | None = None
+    scope: object = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -98,21 +103,3 @@ def subjaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
 def count_equations(jaxpr: Jaxpr) -> int:
     """How many equations a program has, those of the programs inside it included."""
     return sum(1 + sum(map(count_equations, subjaxprs(equation.params))) for equation in jaxpr.equations)
-
-
-def prune(jaxpr: Jaxpr, used_outs: Sequence[bool] | None = None) -> tuple[Jaxpr, tuple[bool, ...]]:
-    """Drops the outputs that are not used and all that only they need; tells which inputs are still needed.
-
-    The inputs stay in the program; the caller decides what to do about those that nothing needs.
-    """
-    outs = jaxpr.outs if used_outs is None else tuple(o for o, used in zip(jaxpr.outs, used_outs, strict=True) if used)
-    needed = {out for out in outs if type(out) is Var}
-    kept = []
-    for equation in reversed(jaxpr.equations):
-        if any(v in needed for v in equation.outs):
-            kept.append(equation)
-            needed.update(atom for atom in equation.inputs if type(atom) is Var)
-    consts = [(v, c) for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True) if v in needed]
-    pruned = jaxpr.replace(const_vars=tuple(v for v, _ in consts), consts=tuple(c for _, c in consts),
-                           equations=tuple(reversed(kept)), outs=outs)
-    return pruned, tuple(v in needed for v in jaxpr.in_vars)

@@ -17,10 +17,17 @@ WIDTH = 100
 
 def pretty(jaxpr: Jaxpr, source_info: bool = False) -> str:
     """The text of a jaxpr; with ``source_info``, the user's line stands behind each equation."""
-    return "\n".join(_program(jaxpr, _Names(), source_info))
+    return "\n".join(program_lines(jaxpr, Names(), source_info))
 
 
-class _Names:
+class Text(str):
+    """Text that shows itself as it is, in a notebook and at the prompt."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+class Names:
     """Variables named a, b, ..., z, ba, bb ... in the order in which they are met."""
 
     def __init__(self) -> None:
@@ -50,9 +57,9 @@ def letters(number: int) -> str:
     return text
 
 
-def _program(jaxpr: Jaxpr, names: _Names, source_info: bool) -> list[str]:
+def program_lines(jaxpr: Jaxpr, names: Names, source_info: bool) -> list[str]:
     head = f"{{ lambda {names.bound(jaxpr.const_vars)}; {names.bound(jaxpr.in_vars)}."
-    lines = [line for equation in jaxpr.equations for line in _equation(equation, names, source_info)]
+    lines = [line for equation in jaxpr.equations for line in equation_lines(equation, names, source_info)]
     outs = ", ".join(map(names, jaxpr.outs))
     tail = f"in ({outs}{',' if len(jaxpr.outs) == 1 else ''}) }}"
     if not lines:
@@ -62,7 +69,7 @@ def _program(jaxpr: Jaxpr, names: _Names, source_info: bool) -> list[str]:
     return [f"{head} let", *("    " + line for line in lines), f"  {tail}"]
 
 
-def _equation(equation: Equation, names: _Names, source_info: bool) -> list[str]:
+def equation_lines(equation: Equation, names: Names, source_info: bool) -> list[str]:
     args = " ".join(map(names, equation.inputs))
     simple, programs = [], []
     for key, value in equation.params.items():
@@ -81,7 +88,7 @@ def _equation(equation: Equation, names: _Names, source_info: bool) -> list[str]
     lines = [f"{left} = {equation.primitive.name}["] + ["  " + line for line in simple]
     for key, jaxprs in programs:
         for jaxpr in jaxprs:
-            body = _program(jaxpr, _Names(), source_info)
+            body = program_lines(jaxpr, Names(), source_info)
             lines += [f"  {key}={body[0]}"] + ["  " + line for line in body[1:]]
     return lines + [f"]{right}{note}"]
 

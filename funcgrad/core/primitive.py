@@ -16,10 +16,18 @@ Rules, with the arrays positional and the metadata keyword (``shape`` gets abstr
     batch(axis, args, axes, **params)    -> (outs, out_axes), tuples; axis has .size and .name, an axes entry is None
                                             where the argument is not batched
     taylor                               -> DERIVED or f(primals, series, **params)
-    code                                 -> a scalar expression, or HOST
+    code                                 -> what the compiler makes of it, or HOST. Elementwise: a scalar expression, or
+                                            one for each kind of dtype. Movement: f(view, **params) -> a strided view,
+                                            or INDEX. Reduction: how two values combine, and what it starts from. Control:
+                                            f(**params) -> a record of structure.py. Any other: Native(...)
     linearize(trace, primals, tangents, **params) -> (outs, out_tangents), for those that carry jaxprs
     depends(marked, **params)            -> which results depend on the arguments marked, for those that carry jaxprs
     stage(trace, args, params)           -> outs, for those that carry functions
+    inline(*avals, **params)             -> the Jaxpr that at run time does the same on the same arguments (or None, if
+                                            there is none), for those that carry programs; a pass puts its equations
+                                            in the place of the call
+    prune(used, **params)                -> (kept arguments, kept results, params): masks and the params of the same
+                                            operation that gives at least the results marked as used, for loops
 """
 from __future__ import annotations
 
@@ -90,8 +98,22 @@ ALIGN = Marker("ALIGN")
 """batch: elementwise; the batched axes of the arguments are brought to one place."""
 HOST = Marker("HOST")
 """code: there is no scalar expression; the operation is a call of ``impl`` on the host."""
+INDEX = Marker("INDEX")
+"""code: each element is its own index along the axis ``dimension``."""
 PIECEWISE_CONSTANT = Constant("piecewise constant")
 NOT_LINEAR = No("not linear in any argument")
+
+
+class Native:
+    """code: a hand-shaped kernel of the compiler, by the name of its builder; its arguments are the builder's own."""
+
+    __slots__ = ("name", "arguments")
+
+    def __init__(self, name: str, **arguments: Any):
+        self.name, self.arguments = name, arguments
+
+    def __repr__(self) -> str:
+        return f"Native({self.name!r})"
 
 
 class Partials:
@@ -140,10 +162,16 @@ class Primitive:
     linearize: Callable | None = None
     depends: Callable | None = None
     stage: Callable | None = None
+    inline: Callable | None = None
+    prune: Callable | None = None
     collective: bool = False
     """Names a mapped axis in its params: a surrounding vmap of that axis handles it even without batched arguments."""
     strong: bool = False
     """The result is not weakly typed even if all arguments are."""
+    commutative: bool = False
+    """Of two arguments, whose order makes no difference."""
+    recomputes: bool = False
+    """Its program is there to be computed anew: once inlined, nothing in it is shared with equations outside."""
 
     on_values: bool = field(init=False)
     """impl works on values, under the current trace, instead of on buffers."""
@@ -176,7 +204,6 @@ class Primitive:
 
     def __repr__(self) -> str:
         return self.name
-
 
 
 def missing_rule(primitive: Primitive, transformation: str, slot: str, reason: str | None = None) -> MissingRuleError:

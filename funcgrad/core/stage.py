@@ -8,6 +8,7 @@ transformations that the function closed over, which become its first arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import EVAL, Trace, Tracer, check_alive, current, current_trace, tracing
 from funcgrad.core.types import ShapedArray, shaped_array
-from funcgrad.errors import user_source
+from funcgrad.errors import equation_source, evaluates_equations, locate
 
 
 class StageTracer(Tracer):
@@ -69,7 +70,7 @@ class StageTrace(Trace):
         hash(tuple(params.values()))  # params are compared and cached: an unhashable one is a mistake here, not later
         out_avals = primitive.abstract_eval(tuple([atom.aval for atom in atoms]), params)
         outs = tuple([Var(aval) for aval in out_avals])
-        self.equations.append(Equation(primitive, atoms, outs, params, user_source()))
+        self.equations.append(Equation(primitive, atoms, outs, params, equation_source()))
         return tuple([StageTracer(self, v) for v in outs])
 
     def program(self, inputs: Sequence[StageTracer], outs: Sequence[Any], name: str) -> tuple[Jaxpr, list[Tracer]]:
@@ -105,20 +106,51 @@ def eval_jaxpr(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
     process = current_trace.get().process
     slots = program.template.copy()
     slots[:len(args)] = args
-    for primitive, inputs, params, outs, dead in program.steps:
-        values = process(primitive, tuple([slots[i] for i in inputs]), params)
-        for i, value in zip(outs, values, strict=True):
-            slots[i] = value
-        for i in dead:
-            slots[i] = None
+    try:
+        for primitive, inputs, params, outs, dead, source in program.steps:  # noqa: B007  equation_source reads it
+            values = process(primitive, tuple([slots[i] for i in inputs]), params)
+            for i, value in zip(outs, values, strict=True):
+                slots[i] = value
+            for i in dead:
+                slots[i] = None
+    except Exception as error:
+        locate(error, source)
+        raise
     return [slots[i] for i in program.outs]
 
 
-def execute(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
-    """Runs a program on concrete values."""
-    with current(EVAL):
-        outs = eval_jaxpr(jaxpr, args)
+evaluates_equations(eval_jaxpr)
+
+
+_step_by_step: ContextVar[bool] = ContextVar("step_by_step", default=False)
+
+
+def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
+    """Runs a program on concrete values, equation by equation, and the loops in it step by step."""
+    token = _step_by_step.set(True)
+    try:
+        with current(EVAL):
+            outs = eval_jaxpr(jaxpr, args)
+    finally:
+        _step_by_step.reset(token)
     return [x if type(x) is DeviceArray else _result(x) for x in outs]
+
+
+class Compiled:
+    """How programs run that are worth compiling. The layer that has a compiler fills it at import."""
+
+    run: Callable[[Jaxpr, Sequence[Any]], list[Any]] = staticmethod(interpret)
+    enabled: Callable[[], bool] = staticmethod(lambda: False)
+
+
+def may_compile() -> bool:
+    """Whether a loop that runs outside of ``jit`` may be handed to the compiler."""
+    return not _step_by_step.get() and Compiled.enabled()
+
+
+def execute(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
+    """Runs a program on concrete values, compiled if it may be."""
+    return Compiled.run(jaxpr, args) if may_compile() else interpret(jaxpr, args)
 
 
 def _result(x: Any) -> DeviceArray:
@@ -149,25 +181,28 @@ class _Program:
             slot(v)
         for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True):
             slot(v, c)
-        steps = [(e.primitive, [slot(a) for a in e.inputs], e.params, [slot(v) for v in e.outs])
+        steps = [(e.primitive, [slot(a) for a in e.inputs], e.params, [slot(v) for v in e.outs], e.source)
                  for e in jaxpr.equations]
         self.outs = [slot(a) for a in jaxpr.outs]
         alive = set(self.outs)
         self.steps = []
-        for primitive, inputs, params, outs in reversed(steps):
+        for primitive, inputs, params, outs, source in reversed(steps):
             dead = {i for i in (*inputs, *outs) if i not in alive}
             alive.update(inputs)
-            self.steps.append((primitive, inputs, params, outs, tuple(dead)))
+            self.steps.append((primitive, inputs, params, outs, tuple(dead), source))
         self.steps.reverse()
 
 
 def as_value(x: Any) -> Any:
-    """A concrete input as an Array over a buffer of its own; Python scalars become weakly typed."""
+    """A concrete input as an Array over a buffer of its own; Python scalars become weakly typed.
+
+    Raises TypeError for anything but arrays and numbers.
+    """
     if isinstance(x, DeviceArray | Tracer):
         return x
+    aval = aval_of(x)
     if isinstance(x, np.ndarray):
         return owned(x)
-    aval = aval_of(x)
     return DeviceArray(aval.dtype.type(x), aval.weak_type)
 
 

@@ -171,7 +171,7 @@ class EvalTrace(Trace):
             raise leaked(x)
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{primitive.name} was bound to {describe(x)}, which is not an array")
-        return owned(x)._data if primitive.shares_memory else x
+        return owned(x)._data if primitive.shares_memory else np.asarray(x)
 
     def axis_size(self, name: Any) -> int | None:
         return None

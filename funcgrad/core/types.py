@@ -19,11 +19,12 @@ Shape = tuple[int, ...]
 class ShapedArray:
     """Shape, dtype and weakness of an array. ``literal`` marks a scalar constant, which may stand beside any shape."""
 
-    __slots__ = ("shape", "dtype", "weak_type", "literal")
+    __slots__ = ("shape", "dtype", "weak_type", "literal", "_hash")
     shape: Shape
     dtype: np.dtype
     weak_type: bool
     literal: bool
+    _hash: int
 
     @property
     def ndim(self) -> int:
@@ -61,7 +62,7 @@ class ShapedArray:
                                  and self.literal == other.literal)
 
     def __hash__(self) -> int:
-        return hash((self.shape, self.dtype, self.weak_type, self.literal))
+        return self._hash
 
     def __reduce__(self):
         return shaped_array, (self.shape, self.dtype, self.weak_type)
@@ -80,7 +81,7 @@ def shaped_array(shape: Shape, dtype: np.dtype, weak_type: bool = False, literal
         if len(_interned) > 65536:  # programs meet few types; a loop over sizes must not fill the memory
             _interned.clear()
         aval = ShapedArray()
-        aval.shape, aval.dtype, aval.weak_type, aval.literal = shape, dtype, weak_type, literal
+        aval.shape, aval.dtype, aval.weak_type, aval.literal, aval._hash = shape, dtype, weak_type, literal, hash(key)
         aval = _interned.setdefault(key, aval)
     return aval
 

@@ -92,7 +92,7 @@ def _from_foreign(x: Any) -> Any:
     except TypeError:
         raise TypeError(message(f"array: the dtype {x.dtype} is not supported", describe(x),
                                 "bools, integers, floats, complex numbers of at most 64 bits a part")) from None
-    x = owned(x) if isinstance(x, np.ndarray) and x.shape else x[()]
+    x = owned(x) if isinstance(x, np.ndarray) and x.shape else np.asarray(x)[()]
     return x if isinstance(x, Array) else DeviceArray(x)
 
 

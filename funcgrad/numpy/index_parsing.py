@@ -20,8 +20,8 @@ from funcgrad.core.array import Array, DeviceArray, describe
 from funcgrad.core.trace import Tracer
 from funcgrad.core.types import Shape
 from funcgrad.errors import ConcretizationTypeError, NonConcreteBooleanIndexError, message
-from funcgrad.ops.elementwise import add, lt, remainder
-from funcgrad.ops.index_maps import GatherScatterMode, out_of_bounds
+from funcgrad.ops.elementwise import add, lt, minimum, remainder
+from funcgrad.ops.index_maps import GatherScatterMode, out_of_bounds, signed
 from funcgrad.ops.structural import broadcast_to, concatenate, convert_element_type, reshape, select_n
 
 
@@ -245,7 +245,7 @@ def index_vectors(arrays: list[Any], sizes: list[int], axes: list[int], shape: S
             arrays = [resolved(a, n, mode, wrap_negative) for a, n in zip(arrays, sizes, strict=True)]
         out = np.empty((*shape, len(arrays)), np.int64)
         for i, a in enumerate(arrays):
-            out[..., i] = a
+            out[..., i] = signed(np, a)
         return DeviceArray(out), "promise_in_bounds" if mode == "wrap" else mode
     if mode == "raise":
         arrays = [_checked(a, n, axis) if isinstance(a, np.ndarray) else a
@@ -253,6 +253,7 @@ def index_vectors(arrays: list[Any], sizes: list[int], axes: list[int], shape: S
     else:
         arrays = [resolved(a, n, mode, wrap_negative) for a, n in zip(arrays, sizes, strict=True)]
     if len({a.dtype for a in arrays}) > 1:
+        arrays = [minimum(a, np.uint64(2**63 - 1)) if a.dtype == np.uint64 else a for a in arrays]
         arrays = [convert_element_type(a, "int64") for a in arrays]
     columns = [reshape(broadcast_to(a, shape), (*shape, 1)) for a in arrays]
     return concatenate(columns, len(shape)), "promise_in_bounds" if mode == "wrap" else mode

@@ -101,7 +101,8 @@ def _raw_part(part: Any) -> Any:
     if kind in _AS_THEY_ARE:
         return part
     data = part._data if kind is DeviceArray else part if kind is np.ndarray else None
-    if data is None or data.dtype.kind not in "iub" or data.shape == () and data.dtype.kind == "b":
+    if data is None or data.dtype.kind not in "iub" or data.shape == () and data.dtype.kind == "b" \
+            or data.dtype.kind == "u" and data.dtype.itemsize == 8:  # NumPy takes the largest of these as negative
         return _SLOW
     return data
 

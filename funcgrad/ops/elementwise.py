@@ -75,9 +75,11 @@ def mul_impl(xp: Any, x: Any, y: Any) -> Any:
     return xp.multiply(x, y) if type(x) in _INTEGER_SCALARS else x * y
 
 
-add_p = elementwise("add", add_impl, Partials(1, 1), "{0} + {1}", transpose=LinearIn(0, 1))
+add_p = elementwise("add", add_impl, Partials(1, 1), {"b": "{0} | {1}", "iufc": "{0} + {1}"}, transpose=LinearIn(0, 1),
+                    commutative=True)
 sub_p = elementwise("sub", sub_impl, Partials(1, -1), "{0} - {1}", transpose=LinearIn(0, 1))
-mul_p = elementwise("mul", mul_impl, Partials(lambda z, x, y: y, lambda z, x, y: x), "{0} * {1}", transpose=LinearIn(0, 1))
+mul_p = elementwise("mul", mul_impl, Partials(lambda z, x, y: y, lambda z, x, y: x),
+                    {"b": "{0} & {1}", "iufc": "{0} * {1}"}, transpose=LinearIn(0, 1), commutative=True)
 neg_p = elementwise("neg", lambda xp, x: xp.negative(x), Partials(-1), "-{0}", transpose=LinearIn(0))
 
 
@@ -92,8 +94,8 @@ def _reciprocal_partial(z: Any, x: Any, y: Any) -> Any:
     return 1 / y if isinstance(y, np.generic) else reciprocal(y)  # a literal stays one: it may stand beside any shape
 
 
-div_p = elementwise("div", div_impl, Partials(_reciprocal_partial, lambda z, x, y: neg(z / y)), "{0} / {1}",
-                    transpose=LinearIn(0))
+div_p = elementwise("div", div_impl, Partials(_reciprocal_partial, lambda z, x, y: neg(z / y)),
+                    {"f": "{0} / {1}", "iu": "quotient({0}, {1})", "c": "divide({0}, {1})"}, transpose=LinearIn(0))
 
 
 def rem_impl(xp: Any, x: Any, y: Any) -> Any:
@@ -101,9 +103,10 @@ def rem_impl(xp: Any, x: Any, y: Any) -> Any:
 
 
 rem_p = elementwise("rem", rem_impl, Partials(1, lambda z, x, y: neg(trunc(x / y))), "fmod({0}, {1})")
-floor_divide_p = elementwise("floor_divide", lambda xp, x, y: xp.floor_divide(x, y), PIECEWISE_CONSTANT, "{0} // {1}")
+floor_divide_p = elementwise("floor_divide", lambda xp, x, y: xp.floor_divide(x, y), PIECEWISE_CONSTANT,
+                             "floor_divide({0}, {1})")
 remainder_p = elementwise("remainder", lambda xp, x, y: xp.remainder(x, y),
-                          Partials(1, lambda z, x, y: neg(floor_divide(x, y))), "{0} % {1}")
+                          Partials(1, lambda z, x, y: neg(floor_divide(x, y))), "remainder({0}, {1})")
 
 
 def _first_wins(compare: Callable) -> Partials:
@@ -129,7 +132,7 @@ def maximum_impl(xp: Any, x: Any, y: Any) -> Any:
 max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)), "maximum({0}, {1})")
 min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)), "minimum({0}, {1})")
 nextafter_p = elementwise("nextafter", lambda xp, x, y: xp.nextafter(x, y), No("defined on the floating point grid"),
-                          "nextafter({0}, {1})")
+                          lambda x, y: "nextafter({0}, {1})" if x.itemsize > 2 else None)  # narrow floats are computed wide
 hypot_p = elementwise("hypot", lambda xp, x, y: xp.hypot(x, y), Partials(
     lambda z, x, y: x / _one_where_zero(z), lambda z, x, y: y / _one_where_zero(z)), "hypot({0}, {1})")
 
@@ -171,12 +174,12 @@ def neg(x: Any, /) -> Any:
 
 def _comparison(name: str, ufunc: str, symbol: str) -> Primitive:
     return elementwise(name, lambda xp, x, y: getattr(xp, ufunc)(x, y), Constant("the result is not a number"), symbol,
-                       dtype="bool", strong=True)
+                       dtype="bool", strong=True, commutative=name in ("eq", "ne"))
 
 
 eq_p, ne_p = _comparison("eq", "equal", "{0} == {1}"), _comparison("ne", "not_equal", "{0} != {1}")
-lt_p, le_p = _comparison("lt", "less", "{0} < {1}"), _comparison("le", "less_equal", "{0} <= {1}")
-gt_p, ge_p = _comparison("gt", "greater", "{0} > {1}"), _comparison("ge", "greater_equal", "{0} >= {1}")
+lt_p, le_p = _comparison("lt", "less", {"biuf": "{0} < {1}"}), _comparison("le", "less_equal", {"biuf": "{0} <= {1}"})
+gt_p, ge_p = _comparison("gt", "greater", {"biuf": "{0} > {1}"}), _comparison("ge", "greater_equal", {"biuf": "{0} >= {1}"})
 
 eq, ne = binary(eq_p, "x == y, element by element."), binary(ne_p, "x != y, element by element.")
 lt, le = binary(lt_p, "x < y, element by element."), binary(le_p, "x <= y, element by element.")
@@ -186,13 +189,13 @@ _DISCRETE = Constant("its arguments are integers or bools")
 
 
 def _bitwise(name: str, impl: Callable, code: str) -> Primitive:
-    return elementwise(name, impl, _DISCRETE, code)
+    return elementwise(name, impl, _DISCRETE, code, commutative=name in ("and", "or", "xor"))
 
 
 and_p = _bitwise("and", lambda xp, x, y: x & y, "{0} & {1}")
 or_p = _bitwise("or", lambda xp, x, y: x | y, "{0} | {1}")
 xor_p = _bitwise("xor", lambda xp, x, y: x ^ y, "{0} ^ {1}")
-not_p = _bitwise("not", lambda xp, x: xp.invert(x), "~{0}")
+not_p = _bitwise("not", lambda xp, x: xp.invert(x), {"b": "not {0}", "iu": "~{0}"})
 
 
 def _population_count(xp: Any, x: Any) -> Any:
@@ -220,11 +223,12 @@ def _unsigned(xp: Any, x: Any) -> Any:
     return xp.asarray(x).view(np.dtype(f"uint{x.dtype.itemsize * 8}"))
 
 
-shift_left_p = _bitwise("shift_left", _shift(lambda xp, x, y: x << y, lambda xp, x: 0), "{0} << {1}")
+shift_left_p = _bitwise("shift_left", _shift(lambda xp, x, y: x << y, lambda xp, x: 0), "shift_left({0}, {1})")
 shift_right_arithmetic_p = _bitwise("shift_right_arithmetic", _shift(
-    lambda xp, x, y: x >> y, lambda xp, x: xp.where(x < 0, -1, 0) if x.dtype.kind == "i" else 0), "{0} >> {1}")
+    lambda xp, x, y: x >> y, lambda xp, x: xp.where(x < 0, -1, 0) if x.dtype.kind == "i" else 0), "shift_right({0}, {1})")
 shift_right_logical_p = _bitwise("shift_right_logical", _shift(
-    lambda xp, x, y: (_unsigned(xp, x) >> _unsigned(xp, y)).view(x.dtype)[()], lambda xp, x: 0), "lshr({0}, {1})")
+    lambda xp, x, y: (_unsigned(xp, x) >> _unsigned(xp, y)).view(x.dtype)[()], lambda xp, x: 0),
+    "shift_right_logical({0}, {1})")
 
 
 def clz_impl(xp: Any, x: Any) -> Any:
@@ -305,9 +309,9 @@ log2_p = elementwise("log2", lambda xp, x: xp.log2(x), Partials(lambda y, x: rec
 log1p_p = elementwise("log1p", lambda xp, x: xp.log1p(x), Partials(lambda y, x: reciprocal(x + 1)), "log1p({0})")
 sqrt_p = elementwise("sqrt", lambda xp, x: xp.sqrt(x), Partials(lambda y, x: 0.5 / y), "sqrt({0})")
 rsqrt_p = elementwise("rsqrt", lambda xp, x: (1 / xp.sqrt(x)).astype(x.dtype), Partials(lambda y, x: -0.5 * y / x),
-                      "1 / sqrt({0})")
+                      "rsqrt({0})")
 cbrt_p = elementwise("cbrt", lambda xp, x: xp.cbrt(x), Partials(lambda y, x: y / (3 * x)), "cbrt({0})")
-square_p = elementwise("square", lambda xp, x: xp.square(x), Partials(lambda y, x: 2 * x), "{0} * {0}")
+square_p = elementwise("square", lambda xp, x: xp.square(x), Partials(lambda y, x: 2 * x), {"iufc": "{0} * {0}"})
 logistic_p = elementwise("logistic", lambda xp, x: _logistic(xp, x), Partials(lambda y, x: y * (1 - y)), "logistic({0})")
 
 
@@ -370,7 +374,7 @@ def integer_pow_partial(z: Any, x: Any, *, y: int) -> Any:
     return z * 0 if y == 0 else y * integer_pow(x, y - 1)
 
 
-integer_pow_p = elementwise("integer_pow", integer_pow_impl, Partials(integer_pow_partial), "{0} ** {y}",
+integer_pow_p = elementwise("integer_pow", integer_pow_impl, Partials(integer_pow_partial), "integer_pow({0}, {y})",
                             shape=lambda x, y: x)
 
 
@@ -390,7 +394,7 @@ def _one_where_zero(x: Any) -> Any:
 
 
 pow_p = elementwise("pow", lambda xp, x, y: xp.power(x, y), Partials(_pow_base_partial, _pow_exponent_partial),
-                    "{0} ** {1}")
+                    "pow({0}, {1})")
 
 
 def power(x: Any, y: Any, /) -> Any:

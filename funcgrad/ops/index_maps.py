@@ -347,7 +347,7 @@ def scatter_impl(combine: Any) -> Any:
             view = out[(*[slice(at.get(d, 0), at.get(d, 0) + n) for d, n in enumerate(sizes)], ...)]
             combine(xp, view, ..., updates.reshape(view.shape), True)
             return out
-        for d in window_dims(x.ndim, dn):  # a window smaller than its axis, at a fixed place
+        for d in range(x.ndim):  # a window smaller than its axis, at a fixed place
             if d not in starts and sizes[d] != x.shape[d]:
                 starts[d] = xp.zeros((1,) * len(batch), np.int64)
         grid, inner = index_grid(xp, batch, starts, dn, sizes)

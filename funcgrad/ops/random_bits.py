@@ -17,7 +17,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import aval_of
-from funcgrad.core.primitive import ALIGN, HOST, NOT_LINEAR, Constant, Kind, No, Partials, Primitive
+from funcgrad.core.primitive import ALIGN, NOT_LINEAR, Constant, Kind, Native, No, Partials, Primitive
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import exp
@@ -50,7 +50,8 @@ def bitcast_convert_type(x: Any, new_dtype: Any) -> Any:
     if x.dtype == new_dtype:
         return x
     bitcast_shape(aval_of(x), new_dtype=new_dtype)
-    return bitcast_convert_type_p.bind(x, new_dtype=new_dtype)[0]
+    primitive = bitcast_convert_type_p if x.dtype.itemsize == new_dtype.itemsize else bitcast_parts_p
+    return primitive.bind(x, new_dtype=new_dtype)[0]
 
 
 def multiply_add(x: Any, y: Any, z: Any) -> Any:
@@ -148,7 +149,7 @@ def _threefry_integers(key0: int, key1: int, x0: int, x1: int) -> tuple[int, int
 
 threefry2x32_p = Primitive(
     "threefry2x32", Kind.OPAQUE, threefry_shape, threefry_impl, jvp=Constant("random bits are integers"),
-    transpose=NOT_LINEAR, batch=ALIGN, code=HOST)
+    transpose=NOT_LINEAR, batch=ALIGN, code=Native("threefry2x32"))
 
 # ---------------------------------------------------------------- bits as another dtype
 
@@ -165,22 +166,36 @@ def bitcast_shape(x: ShapedArray, *, new_dtype: np.dtype) -> ShapedArray:
     return shaped_array(shape, new_dtype)
 
 
-def bitcast_impl(xp: Any, x: Any, *, new_dtype: np.dtype) -> Any:
+def bitcast_code(x: np.dtype, *, new_dtype: np.dtype) -> str | None:
+    """Between integers it is a conversion, which takes the bits as they are."""
+    source, target = dtypes.short_name(x), dtypes.short_name(new_dtype)
+    if dtypes.kind(x) == dtypes.kind(new_dtype) == "f":  # float16 and bfloat16
+        unsigned = f"u{8 * x.itemsize}"
+        return f"bitcast_{unsigned}_{target}(bitcast_{source}_{unsigned}({{0}}))"
+    if "f" in (dtypes.kind(x), dtypes.kind(new_dtype)):
+        return f"bitcast_{source}_{target}({{0}})"
+    return "convert({0}, {new_dtype})"
+
+
+def bitcast_parts_impl(xp: Any, x: Any, *, new_dtype: np.dtype) -> Any:
     x = xp.asarray(x)
-    if x.dtype.itemsize == new_dtype.itemsize:
-        return x.view(new_dtype)[()]
     if x.dtype.itemsize > new_dtype.itemsize:
         return xp.ascontiguousarray(x[..., None]).view(new_dtype)
     return xp.ascontiguousarray(x).view(new_dtype)[..., 0][()]
 
 
 def bitcast_batch(axis: Any, args: tuple, axes: tuple, *, new_dtype: np.dtype) -> tuple:
-    return (bitcast_convert_type_p.bind(moveaxis(args[0], axes[0], 0), new_dtype=new_dtype)[0],), (0,)
+    return (bitcast_parts_p.bind(moveaxis(args[0], axes[0], 0), new_dtype=new_dtype)[0],), (0,)
 
 
+_BITS = Constant("the bits of a number are integers")
 bitcast_convert_type_p = Primitive(
-    "bitcast_convert_type", Kind.OPAQUE, bitcast_shape, bitcast_impl,
-    jvp=Constant("the bits of a number are integers"), transpose=NOT_LINEAR, batch=bitcast_batch, strong=True)
+    "bitcast_convert_type", Kind.ELEMENTWISE, bitcast_shape,
+    lambda xp, x, new_dtype: xp.array(x).view(new_dtype)[()],
+    jvp=_BITS, transpose=NOT_LINEAR, batch=ALIGN, code=bitcast_code, strong=True)
+bitcast_parts_p = Primitive(
+    "bitcast_parts", Kind.OPAQUE, bitcast_shape, bitcast_parts_impl,
+    jvp=_BITS, transpose=NOT_LINEAR, batch=bitcast_batch, code=Native("same_bytes"), strong=True)
 
 # ---------------------------------------------------------------- one rounding
 
@@ -215,8 +230,12 @@ def _halves(x: Any) -> tuple[Any, Any]:
     return high, x - high
 
 
+_MULTIPLY_ADD = {"float16": "multiply_add_f16({0}, {1}, {2})", "float32": "fma({0}, {1}, {2})", "float64": "fma({0}, {1}, {2})",
+                 "bfloat16": "round_bf16({0} * {1}) + {2}"}
+
 multiply_add_p = elementwise(
-    "multiply_add", multiply_add_impl, Partials(lambda r, x, y, z: y, lambda r, x, y, z: x, 1), HOST,
+    "multiply_add", multiply_add_impl, Partials(lambda r, x, y, z: y, lambda r, x, y, z: x, 1),
+    lambda x, y, z: _MULTIPLY_ADD.get(x.name, "{0} * {1} + {2}"),
     transpose=No("not linear in all its arguments together; its tangents are products and sums"))
 
 # ---------------------------------------------------------------- the normal quantile
@@ -323,4 +342,4 @@ def _normal_quantile_partial(y: Any, x: Any) -> Any:
 
 
 normal_quantile_p = elementwise("normal_quantile", normal_quantile_impl, Partials(_normal_quantile_partial),
-                                HOST, shape=normal_quantile_shape)
+                                lambda x: f"normal_quantile_{dtypes.short_name(x)}({{0}})", shape=normal_quantile_shape)

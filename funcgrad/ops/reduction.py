@@ -16,7 +16,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import HOST, LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, Constant, Kind, Primitive
+from funcgrad.core.primitive import LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, Constant, Kind, Native, Primitive
 from funcgrad.core.types import Shape, ShapedArray, Zero, shaped_array, tangent_aval
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add, div, eq, exp, is_finite, log, max_p, maximum, min_p, mul, sub
@@ -257,11 +257,13 @@ def _position_impl(name: str) -> Callable:
 argmax_p = Primitive(
     "argmax", Kind.OPAQUE, _position_shape, _position_impl("argmax"), PIECEWISE_CONSTANT, NOT_LINEAR,
     batch=lambda axis, args, axes_in, axes, index_dtype:
-        reduce_batch(argmax_p, args, axes_in, axes, index_dtype=index_dtype), strong=True)
+        reduce_batch(argmax_p, args, axes_in, axes, index_dtype=index_dtype),
+    code=Native("position", largest=True), strong=True)
 argmin_p = Primitive(
     "argmin", Kind.OPAQUE, _position_shape, _position_impl("argmin"), PIECEWISE_CONSTANT, NOT_LINEAR,
     batch=lambda axis, args, axes_in, axes, index_dtype:
-        reduce_batch(argmin_p, args, axes_in, axes, index_dtype=index_dtype), strong=True)
+        reduce_batch(argmin_p, args, axes_in, axes, index_dtype=index_dtype),
+    code=Native("position", largest=False), strong=True)
 
 # ---------------------------------------------------------------- logic
 
@@ -371,7 +373,7 @@ def _cumulative_primitive(name: str, impl: Callable, jvp: Any, transpose: Any = 
         return primitive.bind(*args, axis=axis + (axis >= axes[0]), reverse=reverse), axes
 
     primitive = Primitive(name, Kind.OPAQUE, lambda x, axis, reverse: x, _cumulative_impl(impl), jvp, transpose,
-                          batch, code=HOST)
+                          batch, code=Native("cumulative", combine=name[3:]))
     return primitive
 
 

@@ -17,10 +17,10 @@ from funcgrad.core.types import ShapedArray, shaped_array
 
 def elementwise(name: str, impl: Callable, jvp: Any, code: str, *, transpose: Any = NOT_LINEAR,
                 dtype: str | None = None, strong: bool = False, shape: Callable | None = None,
-                taylor: Any = DERIVED) -> Primitive:
+                taylor: Any = DERIVED, commutative: bool = False) -> Primitive:
     """A scalar expression applied to each element. ``dtype`` fixes the dtype of the result ("bool" in comparisons)."""
     return Primitive(name, Kind.ELEMENTWISE, shape or elementwise_shape(name, dtype), impl, jvp, transpose, ALIGN,
-                     taylor, code, strong=strong)
+                     taylor, code, strong=strong, commutative=commutative)
 
 
 def elementwise_shape(name: str, dtype: str | None = None) -> Callable:
@@ -37,9 +37,9 @@ def elementwise_shape(name: str, dtype: str | None = None) -> Callable:
 
 
 def movement(name: str, shape: Callable, impl: Callable, transpose: Callable, batch: Callable,
-             jvp: Any = LINEAR) -> Primitive:
+             jvp: Any = LINEAR, code: Any = HOST) -> Primitive:
     """An index map: the elements of the result are elements of the arguments. Linear."""
-    return Primitive(name, Kind.MOVEMENT, shape, impl, jvp, transpose, batch, code=HOST)
+    return Primitive(name, Kind.MOVEMENT, shape, impl, jvp, transpose, batch, code=code)
 
 
 def transpose_first(rule: Callable) -> Callable:

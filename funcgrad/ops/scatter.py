@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import aval_of
-from funcgrad.core.primitive import NOT_LINEAR, Kind, Linear, Primitive, missing_rule
+from funcgrad.core.primitive import NOT_LINEAR, Kind, Linear, Native, Primitive, missing_rule
 from funcgrad.core.types import Shape, Zero
 from funcgrad.ops.elementwise import add, div, eq, mul
 from funcgrad.ops.index_maps import (
@@ -185,7 +185,8 @@ def gather_batch(axis: Any, args: tuple, axes: tuple, *, dimension_numbers: Gath
                          slice_sizes=slice_sizes, **params), (0,)
 
 
-gather_p = Primitive("gather", Kind.OPAQUE, gather_shape, gather_impl, gather_jvp, gather_transpose, gather_batch)
+gather_p = Primitive("gather", Kind.OPAQUE, gather_shape, gather_impl, gather_jvp, gather_transpose, gather_batch,
+                     code=Native("gather"))
 
 # ---------------------------------------------------------------- rules that the scatters share
 
@@ -217,7 +218,7 @@ def scatter_batch(primitive: Callable[[], Primitive]) -> Callable:
 
 def _scatter(name: str, combine: Any, jvp: Any, transpose: Any) -> Primitive:
     return Primitive(name, Kind.OPAQUE, scatter_shape, scatter_impl(combine), jvp, transpose,
-                     scatter_batch(lambda: _SCATTERS[name]))
+                     scatter_batch(lambda: _SCATTERS[name]), code=Native("scatter"))
 
 
 # ---------------------------------------------------------------- scatter_add

@@ -15,7 +15,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, Kind, Linear, Primitive
+from funcgrad.core.primitive import LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, Kind, Linear, Native, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.promotion import unary_arg
@@ -151,9 +151,9 @@ def add_along_transpose(cotangents: tuple, x: Any, indices: Any, *, axis: int, s
 take_along_p = Primitive(
     "take_along", Kind.OPAQUE, take_along_shape,
     lambda xp, x, indices, axis, unique: xp.take_along_axis(x, indices, axis), LINEAR,
-    take_along_transpose, _along_batch(lambda: take_along_p))
+    take_along_transpose, _along_batch(lambda: take_along_p), code=Native("take_along"))
 add_along_p = Primitive("add_along", Kind.OPAQUE, add_along_shape, add_along_impl, LINEAR, add_along_transpose,
-                        _along_batch(lambda: add_along_p))
+                        _along_batch(lambda: add_along_p), code=Native("add_along"))
 
 # ---------------------------------------------------------------- sort
 
@@ -252,4 +252,4 @@ def searchsorted_batch(axis: Any, args: tuple, axes: tuple, *, side: str, batch_
 
 
 searchsorted_p = Primitive("searchsorted", Kind.OPAQUE, searchsorted_shape, searchsorted_impl, PIECEWISE_CONSTANT,
-                           NOT_LINEAR, searchsorted_batch, strong=True)
+                           NOT_LINEAR, searchsorted_batch, code=Native("searchsorted"), strong=True)

@@ -85,7 +85,7 @@ _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 
 erf_p = _special("erf", "erf", Partials(lambda y, x: _TWO_OVER_ROOT_PI * exp(neg(square(x)))), "erf({0})")
 erfc_p = _special("erfc", "erfc", Partials(lambda y, x: -_TWO_OVER_ROOT_PI * exp(neg(square(x)))), "erfc({0})")
-erf_inv_p = _special("erf_inv", "erfinv", Partials(lambda y, x: exp(square(y)) / _TWO_OVER_ROOT_PI))
+erf_inv_p = _special("erf_inv", "erfinv", Partials(lambda y, x: exp(square(y)) / _TWO_OVER_ROOT_PI), "erf_inv({0})")
 
 erf = _function(erf_p, "The error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x.")
 erfc = _function(erfc_p, "1 - erf(x), accurate for large x.")
@@ -103,7 +103,7 @@ def polygamma_impl(m: Any, x: Any) -> Any:
 
 _ORDER = "the derivative with respect to the order is not available"
 lgamma_p = _special("lgamma", "gammaln", Partials(lambda y, x: digamma(x)), "lgamma({0})")
-digamma_p = _special("digamma", "psi", Partials(lambda y, x: polygamma(1.0, x)))
+digamma_p = _special("digamma", "psi", Partials(lambda y, x: polygamma(1.0, x)), "digamma({0})")
 polygamma_p = elementwise("polygamma", _computed_wide(polygamma_impl), Partials(
     _unavailable(lambda: polygamma_p, _ORDER), lambda y, m, x: polygamma(m + 1, x)), HOST)
 zeta_p = _special("zeta", "zeta", Partials(

@@ -16,7 +16,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import DeviceArray, describe
-from funcgrad.core.primitive import LINEAR, PIECEWISE_CONSTANT, Constant, Kind, Linear, No, Primitive
+from funcgrad.core.primitive import INDEX, LINEAR, PIECEWISE_CONSTANT, Constant, Kind, Linear, Native, No, Primitive
 from funcgrad.core.stage import as_value
 from funcgrad.core.types import Shape, ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
@@ -183,7 +183,8 @@ def reshape_batch(axis: Any, args: tuple, axes: tuple, *, new_sizes: Shape) -> t
 
 reshape_p = movement(
     "reshape", reshape_shape, impl=lambda xp, x, new_sizes: x.reshape(new_sizes),
-    transpose=transpose_first(lambda ct, x, new_sizes: reshape(ct, x.shape)), batch=reshape_batch)
+    transpose=transpose_first(lambda ct, x, new_sizes: reshape(ct, x.shape)), batch=reshape_batch,
+    code=lambda view, new_sizes: view.reshape(new_sizes))
 
 
 def broadcast_in_dim_shape(x: ShapedArray, *, shape: Shape, broadcast_dimensions: Shape) -> ShapedArray:
@@ -257,7 +258,8 @@ def broadcast_in_dim_batch(axis: Any, args: tuple, axes: tuple, *, shape: Shape,
 
 broadcast_in_dim_p = movement(
     "broadcast_in_dim", broadcast_in_dim_shape, broadcast_in_dim_impl,
-    transpose_first(broadcast_in_dim_transpose), broadcast_in_dim_batch)
+    transpose_first(broadcast_in_dim_transpose), broadcast_in_dim_batch,
+    code=lambda view, shape, broadcast_dimensions: view.broadcast_in_dim(shape, broadcast_dimensions))
 
 
 def transpose_shape(x: ShapedArray, *, permutation: Shape) -> ShapedArray:
@@ -282,13 +284,14 @@ def inverse_permutation(permutation: Sequence[int]) -> Shape:
 transpose_p = movement(
     "transpose", transpose_shape, impl=lambda xp, x, permutation: x.transpose(permutation),
     transpose=transpose_first(lambda ct, x, permutation: transpose(ct, inverse_permutation(permutation))),
-    batch=transpose_batch)
+    batch=transpose_batch, code=lambda view, permutation: view.transpose(permutation))
 
 rev_p = movement(
     "rev", lambda x, dimensions: x, impl=lambda xp, x, dimensions: xp.flip(x, dimensions),
     transpose=transpose_first(lambda ct, x, dimensions: rev(ct, dimensions)),
     batch=lambda axis, args, axes, dimensions:
-        ((rev(args[0], [i + (i >= axes[0]) for i in dimensions]),), (axes[0],)))
+        ((rev(args[0], [i + (i >= axes[0]) for i in dimensions]),), (axes[0],)),
+    code=lambda view, dimensions: view.rev(dimensions))
 
 # ---------------------------------------------------------------- slice, pad, concatenate
 
@@ -321,7 +324,9 @@ def slice_batch(axis: Any, args: tuple, axes: tuple, *, start_indices: Shape, li
     return (slice(x, (0, *start_indices), (axis.size, *limit_indices), (1, *strides)),), (0,)
 
 
-slice_p = movement("slice", slice_shape, slice_impl, transpose_first(slice_transpose), slice_batch)
+slice_p = movement(
+    "slice", slice_shape, slice_impl, transpose_first(slice_transpose), slice_batch,
+    code=lambda view, start_indices, limit_indices, strides: view.slice(start_indices, limit_indices, strides))
 
 
 def padded_size(n: int, low: int, high: int, interior: int) -> int:
@@ -372,7 +377,7 @@ def pad_batch(axis: Any, args: tuple, axes: tuple, *, padding_config: tuple) -> 
     return (select_n(mask, pad(x, x.dtype.type(0), config), filled),), (0,)
 
 
-pad_p = Primitive("pad", Kind.MOVEMENT, pad_shape, pad_impl, LINEAR, pad_transpose, pad_batch)
+pad_p = Primitive("pad", Kind.MOVEMENT, pad_shape, pad_impl, LINEAR, pad_transpose, pad_batch, code=Native("pad"))
 
 
 def concatenate_shape(*avals: ShapedArray, dimension: int) -> ShapedArray:
@@ -405,7 +410,7 @@ def concatenate_batch(axis: Any, args: tuple, axes: tuple, *, dimension: int) ->
 
 concatenate_p = movement(
     "concatenate", concatenate_shape, impl=lambda xp, *xs, dimension: xp.concatenate(xs, axis=dimension),
-    transpose=concatenate_transpose, batch=concatenate_batch)
+    transpose=concatenate_transpose, batch=concatenate_batch, code=Native("concatenate"))
 
 # ---------------------------------------------------------------- select
 
@@ -467,8 +472,17 @@ def select_n_batch(axis: Any, args: tuple, axes: tuple) -> tuple:
     return select_n_p.bind(align(which, d_which), *map(align, cases, d_cases)), (0,)
 
 
+def select_n_code(which: np.dtype, *cases: np.dtype) -> str | None:
+    if which.kind == "b":
+        return "select({0}, {1}, {2})" if len(cases) == 2 else None
+    code = f"{{{len(cases)}}}"
+    for i in range(len(cases) - 1, 0, -1):
+        code = f"select_bool({{0}} >= {i}, {{{i}}}, {code})"
+    return code
+
+
 select_n_p = Primitive("select_n", Kind.ELEMENTWISE, select_n_shape, select_n_impl, LINEAR, select_n_transpose,
-                       select_n_batch, code="select({0}, {1}, {2})")
+                       select_n_batch, code=select_n_code)
 
 # ---------------------------------------------------------------- iota, conversion, stop_gradient
 
@@ -480,7 +494,8 @@ def iota_impl(xp: Any, *, dtype: np.dtype, shape: Shape, dimension: int) -> Any:
 
 iota_p = Primitive(
     "iota", Kind.MOVEMENT, lambda *, dtype, shape, dimension: shaped_array(shape, dtype), iota_impl, jvp=PIECEWISE_CONSTANT,
-    transpose=No("takes no arguments"), batch=No("takes no arguments"), taylor=PIECEWISE_CONSTANT, strong=True)
+    transpose=No("takes no arguments"), batch=No("takes no arguments"), taylor=PIECEWISE_CONSTANT, code=INDEX,
+    strong=True)
 
 
 def convert_impl(xp: Any, x: Any, *, new_dtype: np.dtype, weak_type: bool) -> Any:

@@ -17,14 +17,15 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import DeviceArray, aval_of, describe, owned
-from funcgrad.core.jaxpr import Equation, Jaxpr, prune
+from funcgrad.core.jaxpr import Equation, Jaxpr
 from funcgrad.core.primitive import LinearIn, Partials, Primitive
 from funcgrad.core.stage import StageTrace, eval_jaxpr, stage
-from funcgrad.core.trace import Trace, Tracer, current, current_trace, tracing
+from funcgrad.core.trace import EVAL, Trace, Tracer, current, current_trace, tracing
 from funcgrad.core.types import ShapedArray, Zero, tangent_aval
-from funcgrad.errors import Source, message
+from funcgrad.errors import Source, equation_source, evaluates_equations, message
 from funcgrad.ops.elementwise import add
 from funcgrad.ops.structural import instantiate
+from funcgrad.passes.dead_code import prune
 from funcgrad.transforms.jvp import apply_jvp, scale
 
 
@@ -56,16 +57,26 @@ class Tape:
     A combination is stored as ``(out, [(input, coefficient), ...])``; a coefficient is an array, or 1, or -1.
     """
 
-    __slots__ = ("steps", "count")
+    __slots__ = ("steps", "count", "sources")
 
-    def __init__(self, inputs: int):
+    def __init__(self, inputs: int, sources: bool = False):
         self.steps: list[tuple[int, list[tuple[int, Any]]] | LinearEquation] = []
         self.count = inputs
+        self.sources: dict[int, Source | None] | None = {} if sources else None
+        """Where the user wrote the operation that made each variable, if the steps become equations."""
+
+    def source(self, step: tuple | LinearEquation) -> Source | None:
+        """Where a step came from, if that is known."""
+        if not self.sources:
+            return None
+        variables = [i for i, _ in step.outs] if isinstance(step, LinearEquation) else step[:1]
+        return self.sources.get(variables[0]) if variables else None
 
     def forward(self, tangents: Sequence[Any]) -> list[Any]:
         """The value of every variable, from the values of the inputs; None where nothing is nonzero."""
         values: list[Any] = [*tangents, *[None] * (self.count - len(tangents))]
         for step in self.steps:
+            source = self.source(step)  # noqa: F841  equation_source reads it
             if not isinstance(step, LinearEquation):
                 out, edges = step
                 total = None
@@ -96,6 +107,9 @@ class Tape:
         self.steps = kept[::-1]
 
 
+evaluates_equations(Tape.forward)
+
+
 class LinearTracer(Tracer):
     """A variable of a tape."""
 
@@ -116,7 +130,7 @@ class LinearTrace(Trace):
 
     def __init__(self, parent: Trace, inputs: int, source: Source | None = None):
         super().__init__(parent, source)
-        self.tape = Tape(inputs)
+        self.tape = Tape(inputs, not is_plain_evaluation(parent))
 
     def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
         linear = [type(x) is LinearTracer and x._trace is self for x in args]
@@ -155,6 +169,8 @@ class LinearTrace(Trace):
         args = tuple([Variable(x.index, x.aval) if type(x) is LinearTracer and x._trace is self else owned(x)
                       for x in args])
         outs = list(zip(range(tape.count, tape.count + len(avals)), avals, strict=True))
+        if tape.sources is not None:
+            tape.sources[tape.count] = equation_source()
         tape.count += len(avals)
         tape.steps.append(LinearEquation(primitive, args, params, outs))
         return tuple([LinearTracer(self, i, aval) for i, aval in outs])
@@ -174,6 +190,15 @@ class LinearTrace(Trace):
                     raise not_linear(primitive, "adds a constant that is not zero")
         aval = next(x.aval for x, is_linear in zip(args, linear, strict=True) if is_linear)
         return LinearTracer(self, append_combination(self.tape, edges), aval)
+
+
+def is_plain_evaluation(trace: Trace) -> bool:
+    """Whether all operations are computed at once and nobody asks where they came from."""
+    while trace.parent is not trace:
+        if isinstance(trace, StageTrace):
+            return False
+        trace = trace.parent
+    return trace is EVAL
 
 
 def depends(jaxpr: Jaxpr, on: tuple[bool, ...]) -> tuple[bool, ...]:
@@ -201,6 +226,8 @@ def _equation_depends(equation: Equation, on: tuple[bool, ...]) -> tuple[bool, .
 def append_combination(tape: Tape, edges: list[tuple[int, Any]]) -> int:
     """Appends a combination and returns the number of its result."""
     out = tape.count
+    if tape.sources is not None:
+        tape.sources[out] = equation_source()
     tape.count = out + 1
     tape.steps.append((out, edges))
     return out

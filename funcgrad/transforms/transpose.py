@@ -16,6 +16,7 @@ from funcgrad.core.primitive import Linear, No, Primitive
 from funcgrad.core.stage import eval_jaxpr, stage
 from funcgrad.core.trace import current_trace, tracing
 from funcgrad.core.types import Zero
+from funcgrad.errors import evaluates_equations
 from funcgrad.ops.elementwise import add_p, mul_p, neg_p
 from funcgrad.transforms.linearize import (
     LinearEquation,
@@ -43,7 +44,9 @@ def backward(tape: Tape, outs: Sequence[int | None], cotangents: Sequence[Any], 
     for i, ct in zip(outs, cotangents, strict=True):
         if i is not None and ct is not None and type(ct) is not Zero:
             accumulate(i, ct)
+    sources = tape.sources
     for step in reversed(tape.steps):
+        source = sources and tape.source(step)  # noqa: F841  equation_source reads it
         if not isinstance(step, LinearEquation):
             out, edges = step
             ct = cts[out]
@@ -60,6 +63,9 @@ def backward(tape: Tape, outs: Sequence[int | None], cotangents: Sequence[Any], 
         else:
             _transpose_equation(step, cts, accumulate)
     return cts[:inputs]
+
+
+evaluates_equations(backward)
 
 
 def _transpose_equation(step: LinearEquation, cts: list[Any], accumulate: Callable[[int, Any], None]) -> None:

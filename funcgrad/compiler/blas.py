@@ -1,0 +1,52 @@
+"""Matrix products by BLAS: the library that NumPy already has in memory.
+
+In: dtypes. Out: the address of ``gemm`` in Fortran's convention, all of whose arguments are addresses; the integers may be
+32 or 64 bits wide, since the words they are read from are 64 bits of little-endian memory.
+"""
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
+
+
+@functools.cache
+def _library() -> Any:
+    """The OpenBLAS inside of NumPy's wheel, or None."""
+    root = Path(np.__file__).parent
+    for folder in (root.parent / "numpy.libs", root / ".dylibs"):
+        for path in sorted(folder.glob("*openblas*")):
+            library = ctypes.CDLL(str(path))
+            if hasattr(library, "scipy_sgemm_64_"):
+                return library
+    return None
+
+
+@functools.cache
+def gemm(dtype: np.dtype) -> int:
+    """The address of the matrix product for a dtype."""
+    name = f"{LETTERS[dtype.name]}gemm"
+    library = _library()
+    if library is not None:
+        return ctypes.cast(getattr(library, f"scipy_{name}_64_"), ctypes.c_void_p).value or 0
+    from scipy.linalg import cython_blas
+    capsule = cython_blas.__pyx_capi__[name]
+    get_name = ctypes.pythonapi.PyCapsule_GetName
+    get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return get_pointer(capsule, get_name(capsule))
+
+
+def set_num_threads(n: int) -> None:
+    """How many threads one product may use."""
+    library = _library()
+    setter: Callable | None = getattr(library, "scipy_openblas_set_num_threads64_", None)
+    if setter is not None:
+        setter(n)

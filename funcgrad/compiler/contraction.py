@@ -1,0 +1,127 @@
+"""Matrix products: which of BLAS's forms a contraction is, as strided views lie in memory.
+
+In: the views of two operands and the axes that are contracted and batched. Out: a ``Product``, the arguments of ``gemm``
+and how the matrices of a batch follow each other; or the number of an operand that has to be copied first.
+
+    f32[64,32] by f32[16,32], contracted over axes 1 and 1:  C = A B', which BLAS does with a flag and no copy
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from funcgrad.compiler.view import View, row_major
+
+ALONE = 1 << 18
+"""Multiplications up to which OpenBLAS uses one thread, so that several products may run side by side."""
+FEW = 512
+"""Multiplications up to which a call of BLAS costs more than they do."""
+WORTH_SHARING = 1 << 17
+"""Multiplications of a whole batch from which threads share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """``outs[i] = lhs[i] @ rhs[i]`` in row-major order, for a batch with two axes. Strides of the batch are in bytes."""
+
+    m: int
+    n: int
+    k: int
+    lhs: tuple[str, int]
+    rhs: tuple[str, int]
+    batch: tuple[int, int]
+    strides: tuple[int, ...]
+
+    def words(self, dtype: np.dtype) -> list[int]:
+        """The sizes of a GEMM instruction. BLAS is column-major: it computes the transposed product, rhs first."""
+        one = np.frombuffer(np.ones(1, dtype).tobytes().ljust(16, b"\0"), np.int64).tolist()
+        (lhs_flag, lhs_stride), (rhs_flag, rhs_stride) = self.lhs, self.rhs
+        return [ord(rhs_flag), ord(lhs_flag), self.n, self.m, self.k, rhs_stride, lhs_stride, self.n, *one, 0, 0,
+                *self.batch, *self.strides]
+
+    @property
+    def matrices(self) -> int:
+        return self.batch[0] * self.batch[1]
+
+    @property
+    def shared(self) -> bool:
+        """Whether threads share the batch; otherwise each product is left to the threads of BLAS."""
+        work = self.m * self.n * self.k
+        return self.matrices > 1 and work <= ALONE and work * self.matrices > WORTH_SHARING
+
+
+def is_small(lhs: Sequence[int], rhs: Sequence[int], dimensions: tuple) -> bool:
+    """Whether a contraction is better not left to BLAS: outer products, a vector as an operand, very few terms."""
+    (lc, rc), (lb, rb) = dimensions
+    m = math.prod(n for d, n in enumerate(lhs) if d not in (*lc, *lb))
+    n = math.prod(n for d, n in enumerate(rhs) if d not in (*rc, *rb))
+    k = math.prod(lhs[d] for d in lc)
+    return min(m, n, k) <= 1 or m * n * k * math.prod(lhs[d] for d in lb) <= FEW
+
+
+def product(lhs: View, rhs: View, dimensions: tuple) -> Product | tuple[int, list[int]]:
+    """How BLAS computes a contraction; or which operand (0 or 1) must be copied, with its contracted axes in this order."""
+    (lc, rc), (lb, rb) = dimensions
+    lf = [d for d in range(len(lhs.shape)) if d not in (*lc, *lb)]
+    rf = [d for d in range(len(rhs.shape)) if d not in (*rc, *rb)]
+    size = lhs.buffer.dtype.itemsize
+    missing = []
+    for order in (0, 1):  # contracted axes may be taken in the order of either operand
+        pairs = sorted(zip(lc, rc, strict=True), key=lambda pair: pair[order])
+        a = _matrix(_group(lhs, lf), _group(lhs, [i for i, _ in pairs]))
+        b = _matrix(_group(rhs, [j for _, j in pairs]), _group(rhs, rf))
+        if a is not None and b is not None:
+            break
+        missing.append([(side, [pair[side] for pair in pairs]) for side, found in ((0, a), (1, b)) if found is None])
+    else:
+        return min(missing, key=len)[0]
+    m, k, n = (math.prod(view.shape[d] for d in axes) for view, axes in ((lhs, lf), (lhs, lc), (rhs, rf)))
+    batch = _batch(lhs, rhs, lb, rb, m * n)
+    if batch is None:
+        return (0, list(lc)) if not lhs.contiguous else (1, list(rc))
+    sizes, steps = batch
+    # The order in which the executor has the operands: rhs, lhs, result.
+    strides = [s * size for side in (1, 0, 2) for s in steps[side]]
+    return Product(m, n, k, a, b, sizes, tuple(strides))
+
+
+def _group(view: View, axes: Sequence[int]) -> tuple[int, int] | None:
+    """Some axes as one: size and stride, or None if they do not follow each other in memory."""
+    axes = [d for d in axes if view.shape[d] != 1]
+    if any(view.strides[a] != view.strides[b] * view.shape[b] for a, b in zip(axes, axes[1:], strict=False)):
+        return None
+    return (math.prod(view.shape[d] for d in axes), view.strides[axes[-1]]) if axes else (1, 0)
+
+
+def _matrix(rows: tuple[int, int] | None, columns: tuple[int, int] | None) -> tuple[str, int] | None:
+    """The flag and leading dimension of a row-major matrix for a column-major BLAS."""
+    if rows is None or columns is None:
+        return None
+    (m, row), (n, column) = rows, columns
+    if (column == 1 or n == 1) and (m == 1 or row >= n):
+        return "N", max(row if m > 1 else n, n, 1)
+    if (row == 1 or m == 1) and (n == 1 or column >= m):
+        return "T", max(column if n > 1 else m, m, 1)
+    return None
+
+
+def _batch(lhs: View, rhs: View, lb: Sequence[int], rb: Sequence[int], matrix: int) -> tuple | None:
+    """The batch as two axes, and the strides of each operand and the result along them."""
+    shape = [lhs.shape[d] for d in lb]
+    out = [s * matrix for s in row_major(shape)]
+    axes = [(n, (lhs.strides[i], rhs.strides[j], o)) for n, i, j, o in zip(shape, lb, rb, out, strict=True) if n != 1]
+    merged: list[tuple[int, tuple[int, int, int]]] = []
+    for n, strides in axes:
+        if merged and all(a == b * n for a, b in zip(merged[-1][1], strides, strict=True)):
+            merged[-1] = merged[-1][0] * n, strides
+        else:
+            merged.append((n, strides))
+    if len(merged) > 2:
+        return None
+    while len(merged) < 2:
+        merged.insert(0, (1, (0, 0, 0)))
+    (outer, x), (inner, y) = merged
+    return (outer, inner), [(x[i], y[i]) for i in range(3)]

@@ -1,0 +1,127 @@
+"""From the source of a kernel to the address of its machine code.
+
+In: the text of ``def kernel(pointers, sizes, start, stop)``, all four of them int64: two addresses of lists of int64 and
+a range. Out: an address. Equal sources are one kernel in the process, and one entry of the disk cache. Numba is imported
+when something is compiled that no process has compiled before; a cached kernel needs only llvmlite.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from funcgrad.compiler import cache
+from funcgrad.compiler.objects import unresolved
+
+_lock = threading.RLock()
+_addresses: dict[str, int] = {}
+compile_seconds = 0.0
+"""What compiling has taken in this process."""
+
+
+def address(source: str) -> int:
+    """The address of the kernel with this source, which is compiled if no cache has it."""
+    found = _addresses.get(source)
+    if found is None:
+        with _lock:
+            found = _addresses.get(source)
+            if found is None:
+                found = _addresses[source] = _address(source, lambda: build(source), source + _library_digest())
+    return found
+
+
+def function_address(function: str, arguments: int) -> int:
+    """The address of a function of ``executor.py`` that takes some int64."""
+    def compiled() -> tuple[bytes, str]:
+        from funcgrad.compiler import executor
+        return build(getattr(executor, function), function, arguments)
+
+    with _lock:
+        return _address(function, compiled, function + _library_digest())
+
+
+def _address(source: str, compiled: Callable[[], tuple[bytes, str]], text: str) -> int:
+    name = cache.key(text)
+    entry = cache.read(name)
+    if entry is None or not linkable(entry[0]):
+        global compile_seconds
+        start = time.perf_counter()
+        entry = compiled()
+        compile_seconds += time.perf_counter() - start
+        if not linkable(entry[0]):
+            raise RuntimeError(f"compiled code refers to {', '.join(unresolved(entry[0]))}, which this process does not have")
+        cache.write(name, *entry)
+    return load(*entry)
+
+
+@functools.cache
+def _library_digest() -> str:
+    """The text of the modules that kernels are linked with: another text is another kernel."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _engine() -> Any:
+    """The loader of object files; it lives as long as the process."""
+    import llvmlite.binding as llvm
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), llvm.Target.from_default_triple().create_target_machine())
+
+
+def linkable(code: bytes) -> bool:
+    """Whether all that an object file refers to is in the process; linking another one would end it."""
+    with _lock:
+        _engine()  # the process itself is searched once there is an engine
+        return not unresolved(code)
+
+
+def load(code: bytes, symbol: str) -> int:
+    """The address of a function in an object file, which is linked into the process."""
+    from llvmlite.binding import ObjectFileRef
+    with _lock:
+        engine = _engine()
+        engine.add_object_file(ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        return engine.get_function_address(symbol)
+
+
+@functools.cache
+def namespace() -> dict[str, Any]:
+    """The functions that kernel sources may call."""
+    from funcgrad.compiler import access, tiles, vecmath
+    return {**access.names(), **tiles.functions(), **vecmath.functions(), "inf": math.inf, "nan": math.nan}
+
+
+def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> tuple[bytes, str]:
+    """Compiles a function of int64 without a result: its object file, and its symbol there."""
+    from numba.core import cpu, types
+    from numba.core.compiler import Flags, compile_extra
+    from numba.core.registry import cpu_target
+    from numba.core.target_extension import target_override
+    with _lock:
+        if isinstance(source, str):
+            scope = dict(namespace())
+            exec(compile(source, f"<{name}>", "exec"), scope)
+            digest = hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
+            source = scope[name]
+            source.__qualname__ = f"{name}_{digest}"  # its symbol: no two kernels have the same
+        flags = Flags()
+        flags.no_cpython_wrapper = True
+        flags.no_cfunc_wrapper = True
+        flags.error_model = "numpy"
+        flags.fastmath = cpu.FastMathOptions({"contract"})
+        cpu_target.typing_context.refresh()
+        cpu_target.target_context.refresh()
+        with target_override("cpu"):
+            result = compile_extra(cpu_target.typing_context, cpu_target.target_context, source, (types.int64,) * arguments,
+                                   types.none, flags, {})
+        return result.library._get_compiled_object(), result.fndesc.mangled_name

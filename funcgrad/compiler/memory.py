@@ -1,0 +1,89 @@
+"""Memory: where buffers lie in an arena, and blocks that are used again.
+
+In: lifetimes and sizes. Out: offsets such that buffers which are needed at the same time do not overlap; and ndarrays over
+recycled blocks, because the first touch of fresh pages costs as much as the arithmetic.
+"""
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+ALIGNMENT = 64
+POOLED = 1 << 16
+"""Bytes from which an array's memory is recycled; below, NumPy's own allocator is faster."""
+KEPT = 1 << 31
+"""Bytes of unused blocks that are kept at most."""
+
+
+def plan(lifetimes: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
+    """Offsets for buffers of (first step, last step, bytes), and the size of the arena. The largest are placed first."""
+    offsets = [0] * len(lifetimes)
+    placed: list[tuple[int, int, int, int]] = []
+    total = 0
+    for i in sorted(range(len(lifetimes)), key=lambda i: -lifetimes[i][2]):
+        first, last, size = lifetimes[i]
+        size = aligned(size)
+        at = 0
+        for start, stop, _, _ in sorted(p for p in placed if p[2] <= last and first <= p[3]):
+            if at + size <= start:
+                break
+            at = max(at, stop)
+        offsets[i] = at
+        placed.append((at, at + size, first, last))
+        total = max(total, at + size)
+    return offsets, total
+
+
+def aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+_blocks: dict[int, list[tuple[np.ndarray, int]]] = {}
+"""By size: the memory that owns each block, and where the block begins in it."""
+_lock = threading.Lock()
+
+
+def block(nbytes: int) -> np.ndarray:
+    """A block of bytes that nobody uses, aligned to a cache line; it is free again when its last view is gone."""
+    size = _rounded(nbytes)
+    with _lock:
+        blocks = _blocks.setdefault(size, [])
+        for entry in blocks:
+            if _unused(entry):
+                return entry[0][entry[1]:entry[1] + size]
+        _trim(size)
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        blocks.append((memory, start))
+        return memory[start:start + size]
+
+
+def _unused(entry: tuple[np.ndarray, int]) -> bool:
+    """Whether only the pool knows a block: views of it, and views of those, refer to its owner."""
+    return sys.getrefcount(entry[0]) == 2  # the entry and the call's argument
+
+
+def _trim(size: int) -> None:
+    """Forgets unused blocks when too much is kept."""
+    kept = sum(n * len(blocks) for n, blocks in _blocks.items())
+    if kept + size > KEPT:
+        for blocks in _blocks.values():
+            blocks[:] = [entry for entry in blocks if not _unused(entry)]
+
+
+def _rounded(nbytes: int) -> int:
+    """Sizes in steps of an eighth of a power of two, so that near sizes share blocks."""
+    step = max(1 << max(nbytes.bit_length() - 4, 0), 4096)
+    return -(-nbytes // step) * step
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised array; a large one lies in a recycled block."""
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < POOLED:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, buffer=block(nbytes))

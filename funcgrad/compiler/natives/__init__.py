@@ -1,0 +1,42 @@
+"""Hand-shaped kernels: operations whose loop is no map and no reduction, such as gathers and running sums.
+
+In: an equation. Out: a ``NativeKernel``, or None where its types or sizes are better left to the host. Inputs are
+row-major; operand slots are the inputs in their order (literals are left out), the results, the scratch buffers, and, if the
+kernel can fail, an int64 that it sets to 1: the program is then replayed by the interpreter, whose error is the user's.
+
+    NATIVES["cumulative"](equation)    ->    NativeKernel(source, sizes, rows, chunk)
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from funcgrad.compiler.view import View
+from funcgrad.core.jaxpr import Equation
+
+
+@dataclass(frozen=True, slots=True)
+class NativeKernel:
+    """The source of a kernel, and what one call passes: sizes, rows, and the rows that one thread takes at a time.
+
+    ``chunk`` may depend on sizes, never on the number of threads. ``scratch`` lists (dtype, elements) of extra memory.
+    ``overwrites`` is the slot of an operand whose memory may be that of the first result too: the kernel looks whether it is.
+    """
+
+    source: str
+    sizes: list[int]
+    rows: int
+    chunk: int
+    scratch: tuple[tuple[np.dtype, int], ...] = ()
+    can_fail: bool = False
+    overwrites: int | None = None
+
+
+NATIVES: dict[str, Callable[[Equation], NativeKernel | None]] = {}
+"""Builders by the name that a primitive's ``Native`` code gives."""
+STRIDED: dict[str, Callable[[Equation, Sequence[View | None]], NativeKernel | None]] = {}
+"""Builders of kernels that read strided operands: they are given the views of the inputs too, None for a literal."""
+
+from funcgrad.compiler.natives import cumulative, indexing, joining, positions, random, scattering, search  # noqa: E402, F401  they register themselves

@@ -1,0 +1,295 @@
+"""From a schedule to something that runs: the instruction table, the layout of memory, and the call.
+
+In: a jaxpr after the passes. Out: an ``Executable``, called with the arrays of the inputs. Everything that does not depend
+on the call is computed once; a call passes the identities of the arrays to the native machine (``executor.py``) and runs
+the host steps that it asks for.
+"""
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from funcgrad.compiler import blas, cpu, kernel, memory
+from funcgrad.compiler.lifetimes import Lifetimes
+from funcgrad.compiler.nodes import Plan, Step
+from funcgrad.compiler.schedule import schedule
+from funcgrad.compiler.view import Buffer, View, whole
+from funcgrad.core.array import DeviceArray
+from funcgrad.core.jaxpr import Jaxpr, Literal
+from funcgrad.core.trace import EVAL, current
+from funcgrad.errors import locate
+
+# The words that executor.py defines; it imports Numba, so they are stated here too and compared by a test.
+WIDTH = 8
+END, KERNEL, GEMM, COPY, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(11)
+HEAD_OF_FRAME = 6
+
+
+class Executable:
+    """A compiled program. Several threads may call it at once: each call has a frame of its own."""
+
+    def __init__(self, jaxpr: Jaxpr):
+        self.schedule = schedule(jaxpr)
+        self.frames: list[_Frame] = []
+        self.place_results(jaxpr)
+        self.place_buffers()
+        self.assemble()
+
+    # ------------------------------------------------------------ building
+
+    def place_results(self, jaxpr: Jaxpr) -> None:
+        """What each result is: a buffer that is allocated for it, an input, or a value known already."""
+        plan = self.schedule
+        self.results: list[Buffer] = []
+        self.shapes: list[tuple[tuple[int, ...], np.dtype]] = []
+        self.outs: list[tuple[str, Any, bool]] = []
+        for out, aval in zip(plan.outs, jaxpr.out_avals, strict=True):
+            if type(out) is Literal:
+                self.outs.append(("value", DeviceArray(out.value, aval.weak_type), False))
+            elif out.buffer.role == "input":
+                self.outs.append(("input", (plan.inputs.index(out.buffer), aval.shape), aval.weak_type))
+            elif out.buffer.role == "const":
+                value = next(c for b, c in plan.consts if b is out.buffer)
+                self.outs.append(("value", DeviceArray(buffer_of(value).reshape(aval.shape), aval.weak_type), False))
+            else:
+                if out.buffer.role != "result":
+                    out.buffer.role = "result"
+                    self.results.append(out.buffer)
+                    self.shapes.append((aval.shape, out.buffer.dtype))
+                self.outs.append(("result", (self.results.index(out.buffer), aval.shape), aval.weak_type))
+
+    def place_buffers(self) -> None:
+        """Numbers the bases: inputs and results, which Python passes; constants; the arena; what moves."""
+        plan = self.schedule
+        self.passed = [*plan.inputs, *self.results]
+        fixed = [*self.passed, *[b for b, _ in plan.consts], plan.failure]
+        for i, buffer in enumerate(fixed):
+            buffer.index = i
+        self.arena_base = len(fixed)
+        needed = Lifetimes(plan.steps)
+        self.can_fail = needed.failing
+        offsets, self.arena_size = memory.plan([(*span, buffer.nbytes) for buffer, span in needed.spans.items()])
+        self.offsets = dict(zip(needed.spans, offsets, strict=True))
+        for i, buffer in enumerate(needed.moving):
+            buffer.index = self.arena_base + 1 + i
+        self.base_count = self.arena_base + 1 + len(needed.moving)
+
+    def assemble(self) -> None:
+        """Writes the instruction table and what it refers to."""
+        self.instructions: list[list[int]] = []
+        self.operands: list[int] = []
+        self.sizes: list[int] = []
+        self.hosts: list[Step] = []
+        self.counters = 0
+        self.most_operands = 4
+        self.steps(self.schedule.steps)
+        self.instruction(END)
+        tables = [np.array(t or [0], np.int64) for t in (sum(self.instructions, []), self.operands, self.sizes)]
+        head = [*[t.ctypes.data for t in tables], len(self.passed), id(np.ndarray), cpu.parallel_for(), cpu.worker(), 0]
+        self.program = np.array(head, np.int64)
+        self.tables = tables
+        self.program_address = self.program.ctypes.data
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            {"kernel": self.kernel, "gemm": self.gemm, "loop": self.loop, "host": self.host}[step.kind](step)
+
+    def instruction(self, *words: int) -> int:
+        """Appends an instruction; its position."""
+        self.instructions.append([*words, *[0] * (WIDTH - len(words))])
+        return len(self.instructions) - 1
+
+    def kernel(self, step: Step) -> None:
+        k = step.kernel
+        self.instruction(KERNEL, kernel.address(k.source), self.add_operands(k.operands), len(k.operands), len(self.sizes),
+                         k.rows, k.chunk)
+        self.sizes += k.sizes
+
+    def gemm(self, step: Step) -> None:
+        found, dtype = step.kernel, step.writes[0].buffer.dtype
+        self.instruction(GEMM, blas.gemm(dtype), self.add_operands([*step.reads, *step.writes]), 3, len(self.sizes),
+                         found.matrices, 0 if found.shared else found.matrices)
+        self.sizes += found.words(dtype)
+
+    def host(self, step: Step) -> None:
+        self.hosts.append(step)
+        self.instruction(HOST, len(self.hosts) - 1)
+
+    def loop(self, step: Step) -> None:
+        plan = step.kernel
+        counter = self.counters
+        self.counters += 1
+        homes = [(buffer, whole(home, (home.size,)), 0) for pair in plan.pairs
+                 for buffer, home in zip(pair, pair[0].homes, strict=True)]
+        if plan.kind == "choice":
+            self.choice(step, plan, counter)
+            return
+        first = self.add_moves(homes)
+        self.instruction(RESET, counter, first, len(homes))
+        moves = self.add_moves(plan.moves)
+        swaps = len(self.operands) // 2
+        self.operands += [b.index for pair in plan.pairs for b in pair]
+        top = len(self.instructions)
+        if plan.kind == "loop":
+            leave = self.instruction(ITERATE, counter, plan.length, plan.reverse, moves, len(plan.moves))
+            (steps, _), = plan.parts
+        else:
+            (condition, going), (steps, _) = plan.parts
+            self.steps(condition)
+            leave = self.instruction(UNLESS, self.add_operands([going]))
+        self.steps(steps)
+        self.instruction(NEXT, counter, top, swaps, len(plan.pairs))
+        self.instructions[leave][6 if plan.kind == "loop" else 2] = len(self.instructions)
+
+    def choice(self, step: Step, plan: Plan, counter: int) -> None:
+        self.instruction(RESET, counter, self.add_moves(plan.moves), len(plan.moves))
+        targets = len(self.sizes)
+        self.sizes += [0] * len(plan.parts)
+        self.instruction(SWITCH, self.add_operands([step.reads[0]]), 4, len(plan.parts), targets)
+        leave = []
+        for i, (steps, _) in enumerate(plan.parts):
+            self.sizes[targets + i] = len(self.instructions)
+            self.steps(steps)
+            leave.append(self.instruction(JUMP))
+        for position in leave:
+            self.instructions[position][1] = len(self.instructions)
+
+    def add_operands(self, views: Sequence[View]) -> int:
+        """Adds operands to the table; the position of the first."""
+        start = len(self.operands) // 2
+        for view in views:
+            self.operands += self.place(view)
+        self.most_operands = max(self.most_operands, len(views))
+        return start
+
+    def add_moves(self, moves: Sequence[tuple[Buffer, View, int]]) -> int:
+        """Adds moves to the table of operands; the position of the first."""
+        start = len(self.operands) // 2
+        for buffer, view, step in moves:
+            self.operands += [buffer.index, *self.place(view), step * view.buffer.dtype.itemsize]
+        return start
+
+    def place(self, view: View) -> tuple[int, int]:
+        """The base and the offset in bytes of a view."""
+        offset = view.offset * view.buffer.dtype.itemsize
+        if view.buffer.role == "arena":
+            return self.arena_base, self.offsets[view.buffer] + offset
+        return view.buffer.index, offset
+
+    # ------------------------------------------------------------ running
+
+    def __call__(self, args: Sequence[DeviceArray]) -> list[DeviceArray] | None:
+        """Runs the program on its inputs. None: a kernel met an invalid operand."""
+        frame = self.frames.pop() if self.frames else _Frame(self)
+        results = [memory.empty(shape, dtype) for shape, dtype in self.shapes]
+        try:
+            if not frame.run(self, [x._data for x in args], results):
+                return None
+        finally:
+            self.frames.append(frame)
+        outs: list[Any] = []
+        for kind, detail, weak in self.outs:
+            if kind == "value":
+                outs.append(detail)
+            elif kind == "result":
+                index, shape = detail
+                data = results[index]
+                outs.append(DeviceArray(data.reshape(shape) if shape else data.reshape(())[()], weak))
+            else:
+                index, shape = detail
+                x = args[index]
+                outs.append(x if x.shape == shape and x._weak == weak else DeviceArray(x._data.reshape(shape), weak))
+        return outs
+
+
+def buffer_of(value: Any) -> Any:
+    """The buffer of a constant."""
+    return value._data if isinstance(value, DeviceArray) else value
+
+
+class _Frame:
+    """What one call writes: the program counter, the addresses of buffers, room for operands, loop counters."""
+
+    def __init__(self, executable: Executable):
+        e = executable
+        bases = HEAD_OF_FRAME + len(e.passed)
+        pointers = bases + e.base_count
+        counters = pointers + e.most_operands
+        self.words = np.zeros(counters + e.counters, np.int64)
+        self.address = self.words.ctypes.data
+        self.bases = bases
+        self.words[3:6] = bases, pointers, counters
+        self.failed = np.zeros(1, np.int64)
+        self.words[bases + e.schedule.failure.index] = self.failed.ctypes.data
+        self.constants = [np.ascontiguousarray(buffer_of(c)) for _, c in e.schedule.consts]
+        for (buffer, _), c in zip(e.schedule.consts, self.constants, strict=True):
+            self.words[bases + buffer.index] = c.ctypes.data
+        self.pack_passed = struct.Struct(f"{len(e.passed)}q").pack_into
+
+    def run(self, e: Executable, inputs: list[Any], results: list[np.ndarray]) -> bool:
+        """Runs the program; False if a kernel met an invalid operand."""
+        words = self.words
+        words[0] = 0
+        words[2] = cpu.num_threads()
+        if e.arena_size:
+            self.arena = memory.empty((e.arena_size,), np.dtype(np.uint8))
+            words[self.bases + e.arena_base] = self.arena.ctypes.data
+        execute = cpu.execute()
+        while True:
+            self.pack_passed(words, HEAD_OF_FRAME * 8, *map(id, inputs), *map(id, results))
+            execute(e.program_address, self.address)
+            status = int(words[1])
+            if status == 0:
+                break
+            if status > 0:
+                self.host(e, e.hosts[status - 1], inputs, results)
+            else:
+                inputs[-status - 1] = inputs[-status - 1].copy()  # in row-major order, and aligned
+        self.arena = None
+        if e.can_fail and self.failed[0]:
+            self.failed[0] = 0
+            return False
+        return True
+
+    def array(self, e: Executable, view: View, inputs: list[Any], results: list[np.ndarray]) -> np.ndarray:
+        """A view as an ndarray."""
+        buffer = view.buffer
+        if buffer.role == "arena":
+            at = e.offsets[buffer]
+            flat = self.arena[at:at + buffer.nbytes].view(buffer.dtype)
+        elif buffer.role == "moving":
+            size = 1 + sum((n - 1) * abs(s) for n, s in zip(view.shape, view.strides, strict=True)) + view.offset
+            address = int(self.words[self.bases + buffer.index])
+            flat = np.frombuffer((ctypes.c_char * (size * buffer.dtype.itemsize)).from_address(address), np.uint8)
+        elif buffer.role == "const":
+            flat = self.constants[buffer.index - len(e.passed)].reshape(-1)
+        else:
+            flat = np.ascontiguousarray((*inputs, *results)[buffer.index]).reshape(-1)
+        size = buffer.dtype.itemsize
+        return np.ndarray(view.shape, buffer.dtype, buffer=flat, offset=view.offset * size,
+                          strides=tuple([s * size for s in view.strides])) if flat.size else np.empty(view.shape, buffer.dtype)
+
+    def host(self, e: Executable, step: Step, inputs: list[Any], results: list[np.ndarray]) -> None:
+        """Runs an equation by its NumPy implementation and puts the results where the program expects them."""
+        equation = step.equation
+        primitive = equation.primitive
+        args = [v.value if type(v) is Literal else self.array(e, v, inputs, results) for v in step.reads]
+        try:
+            if primitive.on_values:
+                values = [DeviceArray(a if a.shape else a[()], atom.aval.weak_type) if isinstance(a, np.ndarray) else a
+                          for a, atom in zip(args, equation.inputs, strict=True)]
+                with current(EVAL):
+                    outs = [x._data if isinstance(x, DeviceArray) else x for x in primitive.impl(*values, **equation.params)]
+            else:
+                args = [a if a.shape or not isinstance(a, np.ndarray) else a[()] for a in args]
+                found = primitive.impl(np, *args, **equation.params)
+                outs = list(found) if isinstance(found, tuple) else [found]
+        except Exception as error:
+            locate(error, equation.source)
+            raise
+        for view, out in zip(step.writes, outs, strict=True):
+            self.array(e, view, inputs, results)[...] = out
