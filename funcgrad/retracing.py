@@ -97,7 +97,7 @@ class Traces:
         times = "once" if self.count == 1 else f"{self.count} times"
         lines = [f"{name} was traced {times} in {calls} call{'s' if calls != 1 else ''}."]
         if last.call != calls:
-            lines[0] += f" The last call used a program made before; the last trace was at call {last.call}."
+            lines[0] += " The last call used a program made before."
         place = f", at {last.source}," if last.source else ""
         lines[0] += f" Call {last.call}{place} was traced ({1e3 * last.seconds:.3g} ms), because"
         earlier = list(self.kept)[:-1]
@@ -127,10 +127,10 @@ class Traces:
         """What differs from one signature to another, argument by argument."""
         found = self._static_differences(old, new)
         before, after = self._types(old), self._types(new)
-        for where in after.keys() - before.keys() or ():
-            found.append(Difference(where, "structure", "nothing", after[where]))
-        for where in before.keys() - after.keys():
-            found.append(Difference(where, "structure", before[where], "nothing"))
+        for where in [w for w in after if w not in before]:
+            found.append(Difference(where, "structure", "nothing", _type_text(after[where])))
+        for where in [w for w in before if w not in after]:
+            found.append(Difference(where, "structure", _type_text(before[where]), "nothing"))
         if before.keys() == after.keys() and old.tree != new.tree:
             found.append(Difference("the arguments", "structure", _short(old.tree), _short(new.tree)))
         for where in after:
@@ -167,9 +167,12 @@ class Traces:
 
 
 def _type_difference(where: str, before: ShapedArray, after: ShapedArray) -> Difference:
-    texts = [f"{a}{' (weakly typed)' if a.weak_type else ''}" for a in (before, after)]
     kind = "shape" if before.shape != after.shape else "dtype" if before.dtype != after.dtype else "weak type"
-    return Difference(where, kind, *texts)
+    return Difference(where, kind, _type_text(before), _type_text(after))
+
+
+def _type_text(aval: ShapedArray) -> str:
+    return f"{aval}{' (weakly typed)' if aval.weak_type else ''}"
 
 
 def _axes(axes: tuple) -> str:

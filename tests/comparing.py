@@ -17,7 +17,8 @@ import funcgrad as fg
 from funcgrad import compiler
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Jaxpr
-from funcgrad.core.stage import as_value, execute
+from funcgrad.core.stage import as_value
+from funcgrad.core.stage import interpret as execute
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 FLOATS = tuple(map(np.dtype, ("float64", "float32", "float16", BF16)))

@@ -1,4 +1,5 @@
 """Kernels shaped by hand give what the interpreter gives: bit for bit where the order of operations is the same."""
+# ruff: noqa: B023  each function is called at once
 from __future__ import annotations
 
 import itertools
@@ -13,6 +14,7 @@ from funcgrad import lax, random
 from funcgrad.compiler import cpu, executable
 from funcgrad.compiler.natives.transposing import blocked_copy
 from funcgrad.ops import reduction as red
+from funcgrad.ops import sorting as so
 from funcgrad.ops import structural as s
 from funcgrad.ops.random_bits import bitcast_convert_type, multiply_add, normal_quantile, threefry2x32
 
@@ -256,3 +258,50 @@ def test_bits_as_another_dtype(source, target):
     if source.itemsize > target.itemsize:
         check(lambda x: bitcast_convert_type(x, source), np.asarray(bitcast_convert_type(fg.numpy.array(x), target)))
     check(lambda x: lax.bitcast_convert_type(x, target), np.zeros((0, 2), source))
+
+
+# ---------------------------------------------------------------- sorting
+
+
+def same_signs(function, x):
+    """As ``check``; zeros have the signs of the interpreter's too."""
+    check(function, x, host=True)
+    for a, b in zip(compiled(function, x, host=True), function(fg.numpy.array(x)), strict=True):
+        if a.dtype.kind == "f":
+            np.testing.assert_array_equal(np.signbit(a[a == 0]), np.signbit(np.asarray(b)[a == 0]))
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.kind != "c" and d.name not in ("uint16", "int64")],
+                         ids=lambda d: d.name)
+def test_sort_and_top_k(dtype):
+    for shape in ((7,), (9, 30), (3, 12, 4), (0, 3), (3, 0), (4, 90)):
+        for x in (values(shape, dtype, special=True), np.zeros(shape, dtype)):
+            for axis in range(len(shape)):
+                same_signs(lambda x: so.sort((x, s.iota(np.int64, shape, axis)), dimension=axis), x)
+            same_signs(lambda x: so.sort((x,), dimension=0), x)
+            for k in {0, min(3, shape[-1]), shape[-1]}:
+                same_signs(lambda x: so.top_k(x, k), x)
+
+
+def test_sort_of_many_lines():
+    x = values((30000, 10), np.dtype("float32"), special=True)
+    check(lambda x: so.sort((x, s.iota(np.int32, x.shape, 1)), dimension=1), x)
+    check(lambda x: so.top_k(x, 2), x)
+    check(lambda x: so.top_k(x, 5), x.reshape(100, 3000))
+    check(lambda x: so.sort((x, x, x), dimension=1, num_keys=2), x[:100], host=True)
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d != BFLOAT16], ids=lambda d: d.name)
+def test_sorts_that_are_not_stable_make_stable_ones(dtype):
+    for shape in ((1000,), (7, 33), (0, 3), (3, 40, 4)):
+        for x in (values(shape, dtype, special=True), values(shape, dtype), np.round(abs(values(shape, np.dtype("float64"))))):
+            x = x.astype(dtype)
+            for axis in range(x.ndim):
+                expected = np.argsort(x, axis, kind="stable")
+                np.testing.assert_array_equal(so.stable_argsort(np, x, axis), expected)
+                found = np.asarray(so.sort(x, axis))
+                np.testing.assert_array_equal(found, np.take_along_axis(x, expected, axis))
+                if dtype.kind == "f":
+                    zero = found == 0
+                    signs = np.signbit(np.take_along_axis(x, expected, axis)[zero])
+                    np.testing.assert_array_equal(np.signbit(found[zero]), signs)

@@ -20,7 +20,7 @@ from funcgrad import lax, passes
 from funcgrad.core.check import check_jaxpr
 from funcgrad.core.jaxpr import Equation, Jaxpr, Literal, Var, count_equations, subjaxprs
 from funcgrad.core.primitive import Kind
-from funcgrad.core.stage import execute
+from funcgrad.core.stage import interpret as execute
 from funcgrad.errors import JaxprTypeError
 from funcgrad.ops import elementwise as e
 from funcgrad.ops import structural as s

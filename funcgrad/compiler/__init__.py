@@ -44,8 +44,9 @@ def executable(jaxpr: Jaxpr) -> Executable:
         found = Executable(program)
         compiling = kernel.compile_seconds - compiling
         now = cache.counts()
-        found.making = Making(program if program is not jaxpr else jaxpr.replace(), middle - start, time.perf_counter() - middle - compiling, compiling,
-                              now[0] - hits, now[1] - misses)
+        found.making = Making(
+            program if program is not jaxpr else jaxpr.replace(),  # which is not kept alive by what its own cache holds
+            middle - start, time.perf_counter() - middle - compiling, compiling, now[0] - hits, now[1] - misses)
         jaxpr.cache["executable"] = found
     return found
 

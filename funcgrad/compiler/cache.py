@@ -17,7 +17,6 @@ import os
 import platform
 import stat
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +69,8 @@ def _size(path: Path) -> int:
 @functools.cache
 def _machine() -> bytes:
     """What machine code depends on besides its source: versions, processor and its features."""
+    from importlib.metadata import version  # slow to import
+
     import llvmlite.binding as llvm
     features = llvm.get_host_cpu_features().flatten()
     return "\n".join([version("numba"), version("llvmlite"), platform.python_version(),

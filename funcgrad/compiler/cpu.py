@@ -21,14 +21,12 @@ from funcgrad.errors import message
 
 
 @functools.cache
-def execute() -> Callable[[int, int], int]:
-    """Runs a program on a frame, both given by address, without the interpreter's lock."""
-    native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)(
-        function_address("execute", 2))
-    # Numba's calling convention has two addresses before the arguments: where a result and an exception would go.
-    place = ctypes.c_void_p()
-    native.place = place  # type: ignore[attr-defined]
-    return functools.partial(native, ctypes.addressof(place), None)
+def execute() -> Callable[[int, int], None]:
+    """Runs a frame of a program, both given by address, without the interpreter's lock.
+
+    The function has no arguments of its own: it takes the two that Numba's calling convention puts before them.
+    """
+    return ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t)(function_address("execute", 0))
 
 
 @functools.cache

@@ -30,8 +30,9 @@ END, KERNEL, GEMM, COPY, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = rang
 
 # Places in a program.
 INSTRUCTIONS, OPERANDS, SIZES, ARRAYS, ARRAY_TYPE, PARALLEL_FOR, WORKER, HEAD = range(8)
-# Places in a frame; the arrays that Python passes follow, then the bases, then the rest.
-COUNTER, STATUS, THREADS, BASES, POINTERS, LOOPS, PASSED = range(7)
+# Places in a frame; the arrays that Python passes follow, then the bases, then the rest. The first word is lost: there
+# Numba's calling convention puts a result, and a function without one writes 0.
+NOTHING, BASES, POINTERS, LOOPS, COUNTER, STATUS, THREADS, PASSED = range(8)
 
 # The layout of NumPy's array object, which is part of its binary interface.
 TYPE_AT, DATA_AT, FLAGS_AT = 8, 16, 64
@@ -42,11 +43,12 @@ GEMM_TRANS_A, GEMM_TRANS_B, GEMM_M, GEMM_N, GEMM_K, GEMM_LDA, GEMM_LDB, GEMM_LDC
     GEMM_OUTER, GEMM_INNER, GEMM_STRIDES = range(15)
 
 
-def execute(program, frame):
+def execute():
     """Runs from the program counter on; the status is 0 at the end, else what Python has to do before it calls again.
 
     Its number + 1 for a host step; -1 - its number for an array that is not contiguous.
     """
+    frame, program = first_hidden(), second_hidden()
     counter = word(frame, COUNTER)
     bases = frame + 8 * word(frame, BASES)
     pointers = frame + 8 * word(frame, POINTERS)

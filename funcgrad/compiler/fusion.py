@@ -36,6 +36,8 @@ class Fusion:
         """A variable that only renames the axes of another one: that one, and which of its axes each axis is."""
         self.producer: dict[Var, Node] = {}
         self.nodes: list[Node] = []
+        self.readers: dict[Var | None, list[Cluster]] = {}
+        """The clusters that read a value as a whole."""
         self.clusters: list[Cluster] = []
         self.consts: list[tuple[Buffer, Any]] = parent.consts if parent else []
         self.failure: Buffer = parent.failure if parent else Buffer(np.dtype(np.int64), 1, "failure")
@@ -181,13 +183,18 @@ class Fusion:
         return True
 
     def candidates(self, node: Node) -> list[Cluster]:
-        """The clusters that compute operands of a node, the latest first."""
+        """The clusters that compute operands of a node, the latest first; then those that read the same memory."""
         found: dict[int, Cluster] = {}
+        readers: dict[int, Cluster] = {}
         for atom in node.inputs:
             cluster = self.cluster_of(atom)
             if cluster is not None and self.inside(cluster, atom) and len(cluster.nodes) < LARGEST_KERNEL:
                 found[cluster.number] = cluster
-        return [found[k] for k in sorted(found, reverse=True)]
+            for reader in self.readers.get(self.base(atom), ()):
+                if reader.nodes and len(reader.nodes) < LARGEST_KERNEL:
+                    readers[reader.number] = reader
+        rest = [readers[k] for k in sorted(readers, reverse=True) if k not in found]
+        return [found[k] for k in sorted(found, reverse=True)] + rest
 
     def base(self, atom: Atom) -> Var | None:
         """The variable whose axes an atom renames."""
@@ -198,9 +205,11 @@ class Fusion:
         axes: list[int | None] = [None] * len(shape)
         fixed = [n == 1 for n in shape]
         for atom in node.inputs:
-            if not self.inside(cluster, atom):
+            base = self.base(atom)
+            names = cluster.axes[base] if self.inside(cluster, atom) else cluster.reads.get(base)
+            if names is None:
                 continue
-            dims, names = self.dims(atom), cluster.axes[self.base(atom)]
+            dims = self.dims(atom)
             for d in range(len(shape)):
                 axis = None if dims[d] is None else names[dims[d]]
                 if axis is not None:
@@ -258,7 +267,25 @@ class Fusion:
             other = self.cluster_of(atom)
             if other is not None and other is not cluster:
                 more |= other.reach | 1 << other.number
+            if cluster.fused and type(atom) is Var and not self.inside(cluster, atom):
+                names = self.base_axes(atom, axes if node.kind == "map" else node.names)
+                if names is not None and {a for a in names if a is not None} == cluster.every:
+                    self.read_by(cluster, self.base(atom), names)
         self.wait(cluster, more)
+
+    def read_by(self, cluster: Cluster, base: Var, names: tuple[int | None, ...]) -> None:
+        if base not in cluster.reads:
+            cluster.reads[base] = names
+            self.readers.setdefault(base, []).append(cluster)
+
+    def base_axes(self, atom: Var, names: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
+        """The axes that an atom's base has, from those of the atom; None if the atom is not all of it."""
+        base = self.base(atom)
+        axes: list[int | None] = [None] * len(base.aval.shape)
+        for d, name in zip(self.dims(atom), names, strict=True):
+            if d is not None:
+                axes[d] = name
+        return tuple(axes) if all(a is not None or n == 1 for a, n in zip(axes, base.aval.shape, strict=True)) else None
 
     def wait(self, cluster: Cluster, more: int) -> None:
         """Adds to what a cluster waits for, and so to all that wait for it."""
@@ -345,6 +372,8 @@ class Fusion:
         for v, names in other.axes.items():
             cluster.axes[v] = tuple([a if a is None or a < 0 else mapping[a] for a in names])
         cluster.closed |= other.closed
+        for v, names in other.reads.items():
+            self.read_by(cluster, v, tuple([None if a is None else mapping[a] for a in names]))
         for unit in self.clusters:
             unit.sizes = [cluster if n is other else n for n in unit.sizes]
             if unit.reach >> other.number & 1:

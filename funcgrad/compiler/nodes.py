@@ -53,6 +53,8 @@ class Cluster:
         self.inner: frozenset[int] | None = None
         self.nodes: list[Node] = []
         self.axes: dict[Var, tuple[int | None, ...]] = {}
+        self.reads: dict[Var, tuple[int | None, ...]] = {}
+        """Values from memory that it reads as a whole, and their axes."""
         self.closed: set[Var] = set()
         self.copies: set[Var] = set()
         """Values that another cluster computes, and stores if need be."""

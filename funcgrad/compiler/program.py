@@ -26,7 +26,8 @@ from funcgrad.errors import locate
 # The words that executor.py defines; it imports Numba, so they are stated here too and compared by a test.
 WIDTH = 8
 END, KERNEL, GEMM, COPY, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(11)
-HEAD_OF_FRAME = 6
+COUNTER, STATUS, HEAD_OF_FRAME = 4, 5, 7
+_BYTE = np.dtype(np.uint8)
 
 
 class Executable:
@@ -65,6 +66,8 @@ class Executable:
     def place_buffers(self) -> None:
         """Numbers the bases: inputs and results, which Python passes; constants; the arena; what moves."""
         plan = self.schedule
+        self.small = all(buffer.nbytes < memory.POOLED for buffer in self.results)
+        self.plain = all(kind == "result" for kind, _, _ in self.outs) and len(self.outs) == len(self.results)
         self.passed = [*plan.inputs, *self.results]
         fixed = [*self.passed, *[b for b, _ in plan.consts], plan.failure]
         for i, buffer in enumerate(fixed):
@@ -184,26 +187,31 @@ class Executable:
 
     def __call__(self, args: Sequence[DeviceArray]) -> list[DeviceArray] | None:
         """Runs the program on its inputs. None: a kernel met an invalid operand."""
-        frame = self.frames.pop() if self.frames else _Frame(self)
-        results = [memory.empty(shape, dtype) for shape, dtype in self.shapes]
+        try:
+            frame = self.frames.pop()
+        except IndexError:
+            frame = _Frame(self)
+        results = [np.empty(shape, dtype) for shape, dtype in self.shapes] if self.small else \
+            [memory.empty(shape, dtype) for shape, dtype in self.shapes]
         try:
             if not frame.run(self, [x._data for x in args], results):
                 return None
         finally:
             self.frames.append(frame)
-        outs: list[Any] = []
-        for kind, detail, weak in self.outs:
-            if kind == "value":
-                outs.append(detail)
-            elif kind == "result":
-                index, shape = detail
-                data = results[index]
-                outs.append(DeviceArray(data.reshape(shape) if shape else data.reshape(())[()], weak))
-            else:
-                index, shape = detail
-                x = args[index]
-                outs.append(x if x.shape == shape and x._weak == weak else DeviceArray(x._data.reshape(shape), weak))
-        return outs
+        if self.plain:
+            return [DeviceArray(data if shape else data[()], weak)
+                    for data, (_, (_, shape), weak) in zip(results, self.outs, strict=True)]
+        return [self.out(kind, detail, weak, args, results) for kind, detail, weak in self.outs]
+
+    def out(self, kind: str, detail: Any, weak: bool, args: Sequence[DeviceArray], results: list[np.ndarray]) -> DeviceArray:
+        """One result: memory that was written, an argument, or a value known before."""
+        if kind == "value":
+            return detail
+        index, shape = detail
+        if kind == "result":
+            return DeviceArray(results[index].reshape(shape) if shape else results[index].reshape(())[()], weak)
+        x = args[index]
+        return x if x.shape == shape and x._weak == weak else DeviceArray(x._data.reshape(shape), weak)
 
 
 def buffer_of(value: Any) -> Any:
@@ -222,38 +230,40 @@ class _Frame:
         self.words = np.zeros(counters + e.counters, np.int64)
         self.address = self.words.ctypes.data
         self.bases = bases
-        self.words[3:6] = bases, pointers, counters
+        self.words[1:4] = bases, pointers, counters
+        self.look = memoryview(self.words)
+        self.arena: Any = None
         self.failed = np.zeros(1, np.int64)
         self.words[bases + e.schedule.failure.index] = self.failed.ctypes.data
         self.constants = [np.ascontiguousarray(buffer_of(c)) for _, c in e.schedule.consts]
         for (buffer, _), c in zip(e.schedule.consts, self.constants, strict=True):
             self.words[bases + buffer.index] = c.ctypes.data
-        self.pack_passed = struct.Struct(f"{len(e.passed)}q").pack_into
+        self.pack = struct.Struct(f"{3 + len(e.passed)}q").pack_into
 
     def run(self, e: Executable, inputs: list[Any], results: list[np.ndarray]) -> bool:
         """Runs the program; False if a kernel met an invalid operand."""
-        words = self.words
-        words[0] = 0
-        words[2] = cpu.num_threads()
         if e.arena_size:
-            self.arena = memory.empty((e.arena_size,), np.dtype(np.uint8))
-            words[self.bases + e.arena_base] = self.arena.ctypes.data
-        execute = cpu.execute()
-        while True:
-            self.pack_passed(words, HEAD_OF_FRAME * 8, *map(id, inputs), *map(id, results))
-            execute(e.program_address, self.address)
-            status = int(words[1])
-            if status == 0:
-                break
-            if status > 0:
-                self.host(e, e.hosts[status - 1], inputs, results)
-            else:
-                inputs[-status - 1] = inputs[-status - 1].copy()  # in row-major order, and aligned
+            self.arena = memory.empty((e.arena_size,), _BYTE)
+            self.words[self.bases + e.arena_base] = self.arena.ctypes.data
+        self.pack(self.words, 8 * COUNTER, 0, 0, cpu.num_threads(), *map(id, inputs), *map(id, results))
+        cpu.execute()(self.address, e.program_address)
+        while self.look[STATUS]:
+            self.serve(e, self.look[STATUS], inputs, results)
+            cpu.execute()(self.address, e.program_address)
         self.arena = None
         if e.can_fail and self.failed[0]:
             self.failed[0] = 0
             return False
         return True
+
+    def serve(self, e: Executable, status: int, inputs: list[Any], results: list[np.ndarray]) -> None:
+        """Does what the program asks for: a host step, or an input in row-major order."""
+        if status > 0:
+            self.host(e, e.hosts[status - 1], inputs, results)
+            self.look[STATUS] = 0
+        else:
+            inputs[-status - 1] = inputs[-status - 1].copy()
+            self.pack(self.words, 8 * COUNTER, 0, 0, cpu.num_threads(), *map(id, inputs), *map(id, results))
 
     def array(self, e: Executable, view: View, inputs: list[Any], results: list[np.ndarray]) -> np.ndarray:
         """A view as an ndarray."""

@@ -39,7 +39,8 @@ class _Taker:
         for node in self.cluster.nodes:
             for atom in node.inputs:
                 if atom in self.read:
-                    v, axes = self.scheduler.base(atom), self.axes_of(atom, node)
+                    v, names = self.scheduler.base(atom), self.cluster.axes[node.out] if node.kind == "map" else node.names
+                    axes = self.scheduler.base_axes(atom, names)
                     if axes is None or needed.setdefault(v, axes) != axes or self.node_of(v) is None:
                         clashing.add(v)
         wanted = {v: axes for v, axes in needed.items() if v not in clashing and self.scheduler.fits(self.cluster, axes)}
@@ -51,16 +52,6 @@ class _Taker:
             alone = self.expansion({v: axes})
             if alone is not None and self.worth({v: axes}, alone):
                 self.add(alone)
-
-    def axes_of(self, atom: Var, node: Any) -> tuple[int | None, ...] | None:
-        """The axes of the cluster that an atom's base has, or None if the atom is not all of it."""
-        base = self.scheduler.base(atom)
-        names = self.cluster.axes[node.out] if node.kind == "map" else node.names
-        axes: list[int | None] = [None] * len(base.aval.shape)
-        for d, name in zip(self.scheduler.dims(atom), names, strict=True):
-            if d is not None:
-                axes[d] = name
-        return tuple(axes) if all(a is not None or n == 1 for a, n in zip(axes, base.aval.shape, strict=True)) else None
 
     def node_of(self, v: Var) -> Any:
         """The node that computes a value in another kernel, if it is cheap to compute again."""

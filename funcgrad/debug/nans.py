@@ -26,7 +26,7 @@ from funcgrad import dtypes
 from funcgrad.core.array import DeviceArray, aval_of
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
 from funcgrad.core.primitive import Kind, Primitive
-from funcgrad.core.stage import execute
+from funcgrad.core.stage import interpret
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.trace import EVAL, EvalTrace, current, current_trace
 from funcgrad.errors import equation_source, locate, message
@@ -88,7 +88,11 @@ class _CheckingTrace(EvalTrace):
 
     def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
         with np.errstate(all="ignore"):
-            outs = EVAL.process(primitive, args, params)
+            if _is_python(primitive, args, params):
+                with current(self):
+                    outs = tuple(primitive.impl(*args, **params))
+            else:
+                outs = EVAL.process(primitive, args, params)
             equation = Equation(primitive, tuple([Literal(x) if isinstance(x, np.generic) else Var(aval_of(x)) for x in args]),
                                 tuple([Var(out.aval) for out in outs]), params, equation_source())
             search = _Search(self.bad, self.origin)
@@ -200,7 +204,7 @@ class _Search:
     def call(self, program: Jaxpr, args: list[Any], wanted: list[bool], inside: list[str],
              equation: Equation) -> Culprit | None:
         """The error inside of a program that was called. A compiled program may be the only one that gives the NaN."""
-        outs = execute(program, args)
+        outs = interpret(program, args)
         if any(wants and self.has(out) for wants, out in zip(wanted, outs, strict=True)):
             return self.program(program, args, wanted, inside)
         return Culprit(message(
@@ -215,7 +219,7 @@ class _Search:
         for step in range(loop.length):
             at = loop.length - 1 - step if loop.reverse else step
             inputs = [*consts, *carry, *[DeviceArray(np.asarray(x._data)[at]) for x in xs]]
-            outs = execute(loop.body, inputs)
+            outs = interpret(loop.body, inputs)
             want = [i < loop.num_carry or wanted[i] for i in range(len(outs))]
             if any(wants and self.has(out) for wants, out in zip(want, outs, strict=True)):
                 place = f"step {step} of {loop.length} of {here}{f', backwards: slice {at}' if loop.reverse else ''}"
@@ -230,8 +234,8 @@ class _Search:
         ends = loop.cond_consts, loop.cond_consts + loop.body_consts
         for_condition, for_body, state = args[:ends[0]], args[ends[0]:ends[1]], args[ends[1]:]
         step = 0
-        while execute(loop.condition, [*for_condition, *state])[0]:
-            outs = execute(loop.body, [*for_body, *state])
+        while interpret(loop.condition, [*for_condition, *state])[0]:
+            outs = interpret(loop.body, [*for_body, *state])
             if any(map(self.has, outs)):
                 error = self.program(loop.body, [*for_body, *state], [True] * len(outs), [f"step {step} of {here}", *inside])
                 if error is not None:
@@ -273,6 +277,13 @@ class _Search:
             return f", made by {_named(equation)}"
         origin = self.origin(value)
         return f", {origin}" if origin else ", a constant" if atom in jaxpr.const_vars else ", an argument"
+
+
+def _is_python(primitive: Primitive, args: tuple, params: dict) -> bool:
+    """Whether an operation calls a Python function rather than to run a program."""
+    if primitive.kind is not Kind.CONTROL or callable(primitive.code):
+        return False
+    return primitive.inline is None or primitive.inline(*map(aval_of, args), **params) is None
 
 
 def _named(equation: Equation) -> str:

@@ -46,7 +46,7 @@ def backward(tape: Tape, outs: Sequence[int | None], cotangents: Sequence[Any], 
             accumulate(i, ct)
     sources = tape.sources
     for step in reversed(tape.steps):
-        source = sources and tape.source(step)  # noqa: F841  equation_source reads it
+        source = tape.source(step) if sources else None  # noqa: F841  equation_source reads it
         if not isinstance(step, LinearEquation):
             out, edges = step
             ct = cts[out]

@@ -39,4 +39,13 @@ NATIVES: dict[str, Callable[[Equation], NativeKernel | None]] = {}
 STRIDED: dict[str, Callable[[Equation, Sequence[View | None]], NativeKernel | None]] = {}
 """Builders of kernels that read strided operands: they are given the views of the inputs too, None for a literal."""
 
-from funcgrad.compiler.natives import cumulative, indexing, joining, positions, random, scattering, search  # noqa: E402, F401  they register themselves
+from funcgrad.compiler.natives import (  # noqa: E402, F401  they register themselves
+    cumulative,
+    indexing,
+    joining,
+    positions,
+    random,
+    scattering,
+    search,
+    sorting,
+)
