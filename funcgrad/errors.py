@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
-from types import CodeType, FrameType, FunctionType
+from collections.abc import Callable
+from types import CodeType, FrameType
 
 PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY_FOLDERS = (PACKAGE_FOLDER, os.path.dirname(os.path.abspath(os.__file__)) + os.sep + "contextlib.py",
@@ -102,19 +103,20 @@ def user_source() -> Source | None:
     return None if frame is None else Source(frame.f_code, frame.f_lasti)
 
 
-_evaluators: list[CodeType] = []
+_evaluators: dict[int, CodeType] = {}
 
 
-def evaluates_equations(function: FunctionType) -> None:
+def evaluates_equations(function: Callable) -> None:
     """Declares that a function evaluates equations: in its variable ``source`` is where the current one came from."""
-    _evaluators.append(function.__code__)
+    code: CodeType = function.__code__  # type: ignore[attr-defined]
+    _evaluators[id(code)] = code
 
 
 def equation_source() -> Source | None:
     """As ``user_source``; inside of a program that is being evaluated, where its current equation came from."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _is_library[frame.f_code.co_filename]:
-        if frame.f_code in _evaluators:
+        if id(frame.f_code) in _evaluators:
             source = frame.f_locals.get("source")
             if source is not None:
                 return source

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from comparing import BF16, BOOL, COMPLEX, FLOATS, INTEGERS, assert_same, compare, compiled, interpreted, program, special_values
+from exact_programs import Drawn
 from hypothesis import given
 from operations import OPERATIONS, Operation
 from test_composition import DERIVATIVES, PROGRAMS
@@ -301,6 +302,19 @@ def test_loops_and_conditions():
         compare(f, -x, ulp=8, scale=1)
         compare(fg.vmap(f), np.stack([x, -x, x + 1]), ulp=8, scale=1)
     compare(lambda x: fg.grad(lambda v: sum(fnp.sum(y) for y in fg.tree.leaves(scans(v))))(x), x, ulp=64, scale=1)
+
+
+@pytest.mark.parametrize("seed", range(48))
+def test_exact_random_programs(seed):
+    drawn = Drawn(seed)
+    with np.errstate(all="ignore"):
+        expected = drawn.run(np, drawn.inputs)
+    try:
+        found = compare(lambda *xs: drawn.run(fnp, xs), *drawn.inputs, ulp=0, zeros=False)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{drawn}") from None
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(x, y, str(drawn))
 
 
 @given(programs())

@@ -4,6 +4,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import OrderedDict, namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,7 +306,7 @@ def test_arguments_of_all_kinds_run_fast_or_slow():
                   np.ones(2, "bool"), np.ma.masked_array([1.0, 2.0]), fnp.ones(3), fnp.asarray(1.0)):
             found = f(x)
             np.testing.assert_array_equal(found, np.asarray(x) * 2)
-            assert found.weak_type == (type(x) in (bool, float, int, complex))
+            assert found.weak_type == getattr(x, "weak_type", type(x) in (float, int, complex)) or np.asarray(x).dtype == bool
     assert f.cache_info().misses == f.cache_info().currsize
     for bad in (np.array(["a"]), np.arange(3, dtype=">f8" if sys.byteorder == "little" else "<f8"), np.array([None]), "text", [None, object()]):
         with pytest.raises(TypeError, match="not an array or a number"):
@@ -422,3 +423,13 @@ def test_an_error_of_the_host_names_the_users_line():
 
     with pytest.raises(IndexError, match=rf"test_lowered.py:{invert.__code__.co_firstlineno + 1} in invert"):
         fg.jit(invert)(np.ones(3))
+
+
+def test_the_example_of_the_compilers_page():
+    text = (Path(__file__).parent.parent / "docs" / "compiler.md").read_text()
+    scope = {}
+    exec(text.split("```python\n")[1].split("```")[0], scope)
+    lines = [line.strip() for line in str(scope["lowered"].schedule()).splitlines()]
+    assert lines[0] in text and lines[1] in text and lines[2] in text
+    report_lines = str(scope["lowered"].report()).splitlines()
+    assert report_lines[0] in text and report_lines[1].strip() in text

@@ -77,11 +77,10 @@ CUMULATIVE = {"cumsum": red.cumsum, "cumprod": red.cumprod, "cummax": red.cummax
               "cumlogsumexp": red.cumlogsumexp}
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
-@pytest.mark.parametrize("name", CUMULATIVE)
+@pytest.mark.parametrize("name, dtype", [(name, dtype) for name in CUMULATIVE for dtype in DTYPES
+                                         if dtype.kind in {"cumlogsumexp": "fV", "cummax": "fViub", "cummin": "fViub"}.get(name, "fVciub")],
+                         ids=str)
 def test_cumulative_operations(name, dtype):
-    if dtype.kind == "c" and name not in ("cumsum", "cumprod") or name == "cumlogsumexp" and dtype.kind in "iub":
-        pytest.skip("not defined")
     tolerance = 1e-5 if name == "cumlogsumexp" else 1e-4 if name == "cumprod" and dtype.kind == "c" else 0.0
     if name == "cumlogsumexp" and dtype.itemsize == 2:
         tolerance = 1e-2
@@ -274,7 +273,7 @@ def same_signs(function, x):
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.kind != "c" and d.name not in ("uint16", "int64")],
                          ids=lambda d: d.name)
 def test_sort_and_top_k(dtype):
-    for shape in ((7,), (9, 30), (3, 12, 4), (0, 3), (3, 0), (4, 90)):
+    for shape in ((9, 30), (3, 12, 4), (0, 3), (3, 0), (4, 90)):
         for x in (values(shape, dtype, special=True), np.zeros(shape, dtype)):
             for axis in range(len(shape)):
                 same_signs(lambda x: so.sort((x, s.iota(np.int64, shape, axis)), dimension=axis), x)

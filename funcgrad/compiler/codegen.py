@@ -13,6 +13,7 @@ and no large size, so equal loops of all programs are one kernel.
 
 A kernel runs over rows, ``start`` to ``stop``. Inside a row there are loops over the inner axes, one after the other: a
 loop that needs a reduced value comes after the loop that reduces it. A kernel without inner axes has rows of one element.
+Where rows are very short, several lie side by side in ``lanes``.
 """
 from __future__ import annotations
 
@@ -178,10 +179,15 @@ class _Writer:
     def kernel(self) -> Kernel:
         cluster = self.cluster
         self.place_nodes()
-        rows, width = math.prod(self.sizes[a] for a in self.outer), math.prod(self.sizes[a] for a in self.inner)
+        outer = self.groups(self.outer)
+        width = math.prod(self.sizes[a] for a in self.inner)
+        # Rows too short to be vectorised: LLVM unrolls them, and a loop over the last outer axis goes into vectors.
+        self.lanes = outer[-1] if self.inner and 0 < width <= UNROLLED and len(outer) > 1 else []
+        rows = math.prod(self.sizes[a] for a in self.outer if a not in self.lanes)
+        lanes = math.prod(self.sizes[a] for a in self.lanes)
         weight = sum(cost(text_of(node, ["v"] * len(node.inputs))) for node in cluster.nodes)
-        work = rows * width * weight
-        chunk = rows if work <= 4 * CHUNK else max(1, CHUNK // (width * weight))
+        work = rows * lanes * width * weight
+        chunk = rows if work <= 4 * CHUNK else max(1, CHUNK // (lanes * width * weight))
         partial = [node for node in cluster.nodes if node.kind == "partial"]
         if partial:
             chunk = max(chunk, -(-rows // MOST_CHUNKS))
@@ -241,12 +247,16 @@ class _Writer:
                 if self.stage[node.out] == stage and not self.is_inner[node.out]:
                     self.row_node(node)
             self.loop(stage)
-        rows = [*index, *self.bases, *self.row] or ["pass"]
-        return [*self.start, "for r in range(start, stop):", *["    " + line for line in rows], *self.end]
+        rows = [*self.bases, *self.row] or ["pass"]
+        if self.lanes:
+            rows = [*[f"i{a} = l" for a in self.lanes if a in self.pinned()], *rows]
+            count = self.word(math.prod(self.sizes[a] for a in self.lanes))
+            rows = [f"for l in range({count}):", *["    " + line for line in rows]]
+        return [*self.start, "for r in range(start, stop):", *["    " + line for line in [*index, *rows]], *self.end]
 
     def outer_index_lines(self) -> list[str]:
         """The index along each group of outer axes, from the number of the row."""
-        self.outer_groups = self.groups(self.outer)
+        self.outer_groups = self.groups([a for a in self.outer if a not in self.lanes])
         self.outer_index = [f"a{g}" for g in range(len(self.outer_groups))]
         lines, rest = [], "r"
         if len(self.outer_groups) == 1:
@@ -258,8 +268,10 @@ class _Writer:
         if len(self.outer_groups) > 1:
             lines.append(f"a0 = {rest}")
         pinned = self.pinned()
-        return lines + [f"i{g[0]} = {name}" for g, name in zip(self.outer_groups, self.outer_index, strict=True)
-                        if g[0] in pinned]
+        lines += [f"i{g[0]} = {name}" for g, name in zip(self.outer_groups, self.outer_index, strict=True) if g[0] in pinned]
+        if self.lanes:
+            self.outer_groups, self.outer_index = [*self.outer_groups, self.lanes], [*self.outer_index, "l"]
+        return lines
 
     def base(self, operand: Operand) -> str:
         """Where the row of an operand begins."""

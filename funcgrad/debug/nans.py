@@ -99,7 +99,7 @@ class _CheckingTrace(EvalTrace):
             if any(map(search.has, outs)):
                 culprit = search.of_one(equation, args, outs)
                 if culprit is not None:
-                    raise culprit
+                    raise FloatingPointError(*culprit.args)
             made = f"made by {_named(equation)}"
             if primitive.kind is Kind.CONTROL and any(_not_finite(out).any() for out in outs):
                 culprit = _Search(_not_finite, self.origin).of_one(equation, args, outs)

@@ -75,7 +75,8 @@ def _bands(dtype: np.dtype, out: str, largest: bool, shape: tuple[int, int, int]
     sizes = [n, bands, width, inner]
     count = "min(width, inner - low)" if bands > 1 else size(inner, sizes)
     lines = [
-        f"x = pointer_{stored(dtype)}(pointers, 0)", f"y = pointer_{out}(pointers, 1)", f"t = pointer_{stored(wide)}(pointers, 2)",
+        f"x = pointer_{stored(dtype)}(pointers, 0)", f"y = pointer_{out}(pointers, 1)",
+        f"t = pointer_{stored(wide)}(pointers, 2)",
         "n = word(sizes, 0)", "bands = word(sizes, 1)", "width = word(sizes, 2)", "inner = word(sizes, 3)",
         "for r in range(start, stop):",
         "    low = r % bands * width", "    to = r // bands * inner + low", f"    count = {count}",

@@ -30,7 +30,8 @@ def threefry(equation: Equation) -> NativeKernel:
     count = len(words) - len(sizes)
     args = ", ".join(words)
     lines += [f"y{k} = pointer_u32(pointers, {count + k})" for k in range(2)]
-    lines += ["for r in range(start, stop):", f"    y0[r] = threefry_first_u32({args})", f"    y1[r] = threefry_second_u32({args})"]
+    lines += ["for r in range(start, stop):", f"    y0[r] = threefry_first_u32({args})",
+              f"    y1[r] = threefry_second_u32({args})"]
     rows = equation.outs[0].aval.size
     return NativeKernel(text(lines), sizes, rows, pieces(rows, HASH))
 

@@ -1,8 +1,8 @@
 """Sorting short lines, and the largest elements of lines.
 
-In: an equation of ``sort`` or ``top_k``. Out: a kernel, or None: NumPy sorts long lines with vector instructions, several times
-faster than a loop of comparisons does. In a short line each element is compared with all others. The largest elements are kept in
-order while a line is read; most blocks of a long line hold nothing that is larger than the least of them.
+In: an equation of ``sort`` or ``top_k``. Out: a kernel, or None: NumPy sorts long lines with vector instructions, many times
+faster than a loop of comparisons does. In a short line each element is compared with all others. The largest elements are
+kept in order while a line is read; most blocks of a long line hold nothing that is larger than the least of them.
 
     top_k of f32[5] with k=2:    [1, 4, nan, 4, 2] gives [nan, 4] at [2, 1]
 """

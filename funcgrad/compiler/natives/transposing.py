@@ -71,8 +71,8 @@ def _tiles(name: str, size: int, tile: int) -> list[str]:
     if tile:
         steps = range(0, size, tile)
         lines += [f"if count == {size}:", f"    while column + {size} <= columns:"]
-        lines += [f"        transpose_{name}(x, a + {i} + (column + {j}) * across, across, y, b + {i} * apart + column + {j}, apart)"
-                  for i in steps for j in steps]
+        lines += [f"        transpose_{name}(x, a + {i} + (column + {j}) * across, across, "
+                  f"y, b + {i} * apart + column + {j}, apart)" for i in steps for j in steps]
         lines += [f"        column = column + {size}"]
     return [*lines, "while column < columns:", f"    width = min({size}, columns - column)",
             "    for i in range(count):", "        for j in range(width):",
