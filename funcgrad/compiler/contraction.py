@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ ALONE = 1 << 18
 """Multiplications up to which OpenBLAS uses one thread, so that several products may run side by side."""
 FEW = 512
 """Multiplications up to which a call of BLAS costs more than they do."""
+DIVIDED = 1 << 20
+"""Multiplications up to which a product for several threads is divided here, not in BLAS."""
 WORTH_SHARING = 1 << 17
 """Multiplications of a whole batch from which threads share it."""
 
@@ -34,12 +36,14 @@ class Product:
     rhs: tuple[str, int]
     batch: tuple[int, int]
     strides: tuple[int, ...]
+    row: int
+    """From row to row of the result, in elements."""
 
     def words(self, dtype: np.dtype) -> list[int]:
         """The sizes of a GEMM instruction. BLAS is column-major: it computes the transposed product, rhs first."""
         one = np.frombuffer(np.ones(1, dtype).tobytes().ljust(16, b"\0"), np.int64).tolist()
         (lhs_flag, lhs_stride), (rhs_flag, rhs_stride) = self.lhs, self.rhs
-        return [ord(rhs_flag), ord(lhs_flag), self.n, self.m, self.k, rhs_stride, lhs_stride, self.n, *one, 0, 0,
+        return [ord(rhs_flag), ord(lhs_flag), self.n, self.m, self.k, rhs_stride, lhs_stride, self.row, *one, 0, 0,
                 *self.batch, *self.strides]
 
     @property
@@ -85,7 +89,29 @@ def product(lhs: View, rhs: View, dimensions: tuple) -> Product | tuple[int, lis
     sizes, steps = batch
     # The order in which the executor has the operands: rhs, lhs, result.
     strides = [s * size for side in (1, 0, 2) for s in steps[side]]
-    return Product(m, n, k, a, b, sizes, tuple(strides))
+    return _divided(Product(m, n, k, a, b, sizes, tuple(strides), n), size)
+
+
+def _divided(whole: Product, size: int) -> Product:
+    """A product a little too large for one thread of BLAS as several that are not, which threads may share.
+
+    The threads of BLAS wait for each other by spinning, which takes long where other programs run too.
+    """
+    pieces = 2
+    work = whole.m * whole.n * whole.k
+    while work > ALONE * pieces:
+        pieces *= 2
+    if whole.matrices > 1 or not ALONE < work <= DIVIDED:
+        return whole
+    if whole.m % pieces == 0:
+        m = whole.m // pieces
+        step = m * (whole.lhs[1] if whole.lhs[0] == "N" else 1)
+        return replace(whole, m=m, batch=(1, pieces), strides=(0, 0, 0, step * size, 0, m * whole.row * size))
+    if whole.n % pieces == 0:
+        n = whole.n // pieces
+        step = n * (whole.rhs[1] if whole.rhs[0] == "T" else 1)
+        return replace(whole, n=n, batch=(1, pieces), strides=(0, step * size, 0, 0, 0, n * size))
+    return whole
 
 
 def _group(view: View, axes: Sequence[int]) -> tuple[int, int] | None:
