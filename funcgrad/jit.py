@@ -8,17 +8,13 @@ jaxpr, and executes it; and the call primitive through which every other transfo
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from operator import itemgetter
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from funcgrad import compiler
 from funcgrad.compiler import report
@@ -28,10 +24,10 @@ from funcgrad.core.pretty import Text
 from funcgrad.core.primitive import DERIVED, Kind, Primitive
 from funcgrad.core.stage import Compiled, StageTrace, as_value, eval_jaxpr, stage, typed
 from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked
-from funcgrad.core.types import Zero, shaped_array
-from funcgrad.dtypes import PYTHON_SCALARS, is_supported
+from funcgrad.core.types import Zero
 from funcgrad.errors import message, user_source
 from funcgrad.retracing import Signature, Traces
+from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, Selection, borrow
 from funcgrad.transforms.arguments import FlatFunction, argument_names, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_call, spread
@@ -39,11 +35,7 @@ from funcgrad.transforms.linearize import LinearizeTrace, linearize_jaxpr
 from funcgrad.transforms.staging import ShapeDtypeStruct, abstract
 from funcgrad.transforms.transpose import transpose_call
 from funcgrad.transforms.vmap import batch_call
-from funcgrad.tree import LEAF, keystr, tree_flatten, tree_flatten_with_path, tree_structure, tree_unflatten
-from funcgrad.tree_code import joiner, splitter
-
-CACHE_SIZE = 4096
-"""Traces kept by one jitted function; the least recently used goes first."""
+from funcgrad.tree import keystr, tree_flatten, tree_flatten_with_path, tree_unflatten
 
 STRUCTURES = 64
 """Argument structures that one jitted function has fast code for."""
@@ -63,8 +55,8 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
       donate_argnums, donate_argnames: arguments whose memory may be reused; they cannot be used after the call.
       inline: when the function is called while another is being traced, write its equations into that program.
 
-    The result has ``lower(*args)``, ``cache_info()`` and ``clear_cache()``. It is also a decorator, bare or with
-    arguments, of functions and methods.
+    The result has ``lower(*args)``, which shows every stage of the program, ``explain()``, which tells why it was traced
+    again, ``cache_info()`` and ``clear_cache()``. It is also a decorator, bare or with arguments, of functions and methods.
 
     >>> import funcgrad as fg
     >>> fg.jit(lambda x: x + 1)(2.0)
@@ -74,31 +66,8 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
         return functools.partial(jit, static_argnums=static_argnums, static_argnames=static_argnames,
                                  donate_argnums=donate_argnums, donate_argnames=donate_argnames, inline=inline)
     check_callable(fun, "jit")
-    return Jitted(fun, _Selection(fun, static_argnums, static_argnames), _Selection(fun, donate_argnums, donate_argnames),
+    return Jitted(fun, Selection(fun, static_argnums, static_argnames), Selection(fun, donate_argnums, donate_argnames),
                   inline)
-
-
-class _Selection:
-    """Some of a function's arguments, whether passed by position or by name."""
-
-    def __init__(self, fun: Callable, numbers: int | Sequence[int] | None, names: str | Sequence[str] | None):
-        self.numbers = set() if numbers is None else {numbers} if isinstance(numbers, int) else set(numbers)
-        self.names = set() if names is None else {names} if isinstance(names, str) else set(names)
-        try:
-            parameters = [p for p in inspect.signature(fun).parameters.values()
-                          if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        except (TypeError, ValueError):
-            parameters = []
-        if numbers is not None and names is None:
-            self.names = {parameters[i].name for i in self.numbers if -len(parameters) <= i < len(parameters)}
-        elif names is not None and numbers is None:
-            self.numbers = {i for i, p in enumerate(parameters) if p.name in self.names}
-
-    def __bool__(self) -> bool:
-        return bool(self.numbers or self.names)
-
-    def positions(self, count: int) -> set[int]:
-        return {i % count for i in self.numbers if -count <= i < count}
 
 
 class CacheInfo(NamedTuple):
@@ -110,48 +79,14 @@ class CacheInfo(NamedTuple):
     currsize: int
 
 
-class _Program:
-    """A function staged for one signature, and what is made when it is first run outside transformations: its executable,
-    which arguments are results too, and the function from flat results to their tree."""
-
-    __slots__ = ("jaxpr", "captured", "out_tree", "executable", "returned", "join")
-
-    def __init__(self, jaxpr: Jaxpr, captured: list[Any], out_tree: Any):
-        self.jaxpr, self.captured, self.out_tree = jaxpr, captured, out_tree
-        self.executable: compiler.Executable | None = None
-        self.returned: frozenset[int] = frozenset()
-
-    def compile(self) -> compiler.Executable:
-        with quiet():
-            executable = self.executable = compiler.executable(self.jaxpr)
-        self.returned = frozenset([detail[0] for kind, detail, _ in executable.outs if kind == "input"])
-        self.join = itemgetter(0) if self.out_tree is LEAF else joiner(self.out_tree)
-        return executable
-
-    def run(self, leaves: Sequence[DeviceArray], borrowed: Sequence[int]) -> list[DeviceArray]:
-        """The results. The memory of the leaves that are borrowed, by their numbers, may be written once the call is over."""
-        executable = self.executable or self.compile()
-        if borrowed and not self.returned.isdisjoint(borrowed):
-            leaves = [DeviceArray(x._data.copy()) if i in borrowed else x for i, x in enumerate(leaves)]
-        if executable.hosts:
-            with quiet():
-                outs = executable(leaves)
-        else:
-            outs = executable(leaves)
-        if outs is None:
-            with quiet():
-                compiler.replay(self.jaxpr, leaves)
-        return outs
-
-
 class Jitted:
     """A function under ``jit``."""
 
-    def __init__(self, fun: Callable, static: _Selection, donated: _Selection, inline: bool):
+    def __init__(self, fun: Callable, static: Selection, donated: Selection, inline: bool):
         functools.update_wrapper(self, fun)
         self._fun, self._static, self._donated, self._inline = fun, static, donated, inline
-        self._programs: OrderedDict[tuple, _Program] = OrderedDict()
-        self._known: dict[Any, _Known] = {}
+        self._programs: OrderedDict[tuple, Program] = OrderedDict()
+        self._known: dict[Any, Known] = {}
         self._last = NOTHING
         self._hits = self._misses = 0
         self._traces = Traces(fun)
@@ -167,7 +102,7 @@ class Jitted:
         if leaves is not None:
             key = [id(x.aval) for x in leaves if type(x) is DeviceArray]
             if len(key) != len(leaves):
-                borrowed = _borrow(leaves)
+                borrowed = borrow(leaves)
                 key = [id(x.aval) for x in leaves if type(x) is DeviceArray]
             program = known.programs.get((statics, *key))
         if program is None:
@@ -182,7 +117,7 @@ class Jitted:
     def _look_up(self, dynamic: tuple, statics: tuple | None, args: tuple, kwargs: dict) -> tuple:
         """The program for concrete arguments whose structure is not that of the last call, or whose types are new."""
         leaves, tree = tree_flatten(dynamic)
-        borrowed = _borrow(leaves)
+        borrowed = borrow(leaves)
         for i, x in enumerate(leaves):
             if type(x) is not DeviceArray:
                 leaves[i] = x = self._leaf(x, dynamic, i)
@@ -195,7 +130,7 @@ class Jitted:
         if known is None:
             if len(self._known) >= STRUCTURES:
                 self._known.clear()
-            known = self._known[tree] = _Known(tree)
+            known = self._known[tree] = Known(tree)
         known.add(statics, leaves, program)
         self._last = known
         return program, leaves, borrowed
@@ -264,9 +199,9 @@ class Jitted:
 
     def fresh(self) -> Jitted:
         """The same function with empty caches, and without donation, so that it can be called again and again."""
-        return Jitted(self._fun, self._static, _Selection(self._fun, None, None), self._inline)
+        return Jitted(self._fun, self._static, Selection(self._fun, None, None), self._inline)
 
-    def prepare(self, *args: Any, **kwargs: Any) -> _Program:
+    def prepare(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, traced if it has to be, but not compiled."""
         dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
         return self._look_up(dynamic, statics, args, kwargs)[0]
@@ -300,7 +235,7 @@ class Jitted:
                 f"{label} is {describe(x)}", "arrays, numbers, and trees of them",
                 "static_argnums or static_argnames for Python values")) from None
 
-    def _program(self, leaves: list[Any], tree: Any, args: tuple, kwargs: dict, statics: tuple | None) -> _Program:
+    def _program(self, leaves: list[Any], tree: Any, args: tuple, kwargs: dict, statics: tuple | None) -> Program:
         trace = current_trace.get()
         key = (tree, tuple([typed(x.aval) for x in leaves]), statics, () if trace is EVAL else trace.axis_env())
         program = self._programs.get(key)
@@ -323,7 +258,7 @@ class Jitted:
                 self._last = NOTHING
         return program
 
-    def _stage(self, avals: tuple, tree: Any, args: tuple, kwargs: dict) -> _Program:
+    def _stage(self, avals: tuple, tree: Any, args: tuple, kwargs: dict) -> Program:
         at = self._static.positions(len(args))
         static_kwargs = {k: v for k, v in kwargs.items() if k in self._static.names}
 
@@ -335,7 +270,7 @@ class Jitted:
         flat = FlatFunction(of_dynamic, tree, "jit")
         with quiet():
             jaxpr, captured = stage(flat, avals, function_name(self._fun))
-        return _Program(jaxpr, captured, flat.out_tree)
+        return Program(jaxpr, captured, flat.out_tree)
 
     def _donate(self, args: tuple, kwargs: dict, outs: Sequence[Any]) -> None:
         """Marks the donated arguments as used up; a buffer that became a result stays."""
@@ -346,54 +281,6 @@ class Jitted:
             if type(x) is DeviceArray and id(x) not in kept and type(x._data) is not DonatedBuffer:
                 x._data = DonatedBuffer(x.aval, function_name(self._fun))
                 del x._aval  # so that whoever asks for its type meets the error
-
-
-class _Known:
-    """The programs for arguments of one structure, by the identities of their types, which are compared fast."""
-
-    __slots__ = ("flat", "split", "programs", "avals")
-
-    def __init__(self, tree: Any):
-        positional, named = tree.children()
-        flat = not named.children() and all(child is LEAF for child in positional.children())
-        self.flat = positional.num_leaves if flat else -1
-        """How many positional arguments there are, if all are leaves and there are no others."""
-        self.split = splitter(tree)
-        self.programs: dict[tuple, _Program] = {}
-        self.avals: list[tuple] = []
-        """They are kept, so that their identities stay theirs."""
-
-    def add(self, statics: tuple | None, leaves: Sequence[DeviceArray], program: _Program) -> None:
-        if len(self.avals) > CACHE_SIZE:
-            self.programs.clear()
-            self.avals.clear()
-        avals = tuple([x.aval for x in leaves])
-        self.avals.append(avals)
-        self.programs[(statics, *map(id, avals))] = program
-
-
-NOTHING = _Known(tree_structure(((), {})))
-_SCALARS = {kind: (dtype.type, shaped_array((), dtype, True)) for kind, dtype in PYTHON_SCALARS.items()}
-
-
-def _borrow(leaves: list[Any]) -> list[int]:
-    """Makes Arrays of the ndarrays and numbers among some leaves, in place. Returns which of them have the caller's memory."""
-    borrowed = []
-    for i, x in enumerate(leaves):
-        kind = type(x)
-        if kind is DeviceArray:
-            continue
-        if kind is np.ndarray and is_supported(x.dtype):
-            value = leaves[i] = DeviceArray(x)
-            value._aval = shaped_array(x.shape, x.dtype)
-            borrowed.append(i)
-        elif kind in _SCALARS:
-            make, aval = _SCALARS[kind]
-            value = leaves[i] = DeviceArray(make(x), aval.weak_type)
-            value._aval = aval
-        elif isinstance(x, np.generic) and is_supported(x.dtype):
-            leaves[i] = DeviceArray(x)
-    return borrowed
 
 
 def _identity(value: Any) -> Any:
@@ -410,7 +297,7 @@ class Lowered:
     itself.
     """
 
-    def __init__(self, program: _Program, name: str, tree: Any):
+    def __init__(self, program: Program, name: str, tree: Any):
         self._program, self.name, self._tree = program, name, tree
         self.jaxpr = program.jaxpr
 
@@ -465,7 +352,7 @@ class Lowered:
                 raise TypeError(message(f"{self.name}: the arguments have another structure than those it was compiled for",
                                         tree, self._tree))
             outside = current_trace.get() is EVAL and not program.captured
-            borrowed = _borrow(leaves) if outside else []
+            borrowed = borrow(leaves) if outside else []
             leaves = [as_value(x) for x in leaves]
             found = tuple([x.aval.strip_weak_type() for x in leaves])
             if found != expected:

@@ -264,6 +264,32 @@ def test_results_that_are_inputs_constants_literals_views_or_the_same():
     compare(lambda: fnp.arange(5) * 2)
 
 
+def test_a_matrix_meets_its_own_transpose():
+    """One kernel has one order of axes: a value that is needed in two orders goes through memory."""
+    def between(x):
+        v = x + 1
+        t = fnp.transpose(v)
+        return v * t + t * 2, t - fnp.sin(v)
+
+    def again(x):
+        v = x * x - 3
+        return fnp.remainder(fnp.transpose(v) + fnp.maximum(v, 1.0), 7)
+
+    def batched(x):
+        v = x * x - 3
+        return fnp.transpose(v, (0, 2, 1)) + fnp.maximum(v, 1.0) * fnp.transpose(v, (2, 1, 0))
+
+    def rows(x):
+        v = x * 2
+        return fnp.sum(v, axis=1) + fnp.sum(fnp.transpose(v), axis=1), fnp.sum(v * fnp.transpose(v), axis=0) - v[0]
+
+    x = np.random.default_rng(0).normal(size=(9, 9, 9))
+    for f in (between, again, rows):
+        compare(f, x[0], scale=1)
+        compare(lambda v, f=f: fg.grad(lambda w: sum(fnp.sum(y) for y in fg.tree.leaves(f(w))))(v), x[0], ulp=16, scale=1)
+    compare(batched, x, scale=1)
+
+
 def test_results_do_not_share_memory_with_what_comes_later():
     f = fg.jit(lambda x: (x + 1, fnp.sum(x * x, axis=0)))
     inputs = [np.full((300, 300), float(i)) for i in range(4)]

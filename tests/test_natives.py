@@ -2,6 +2,7 @@
 # ruff: noqa: B023  each function is called at once
 from __future__ import annotations
 
+import ctypes
 import itertools
 import zlib
 
@@ -12,11 +13,14 @@ import pytest
 import funcgrad as fg
 from funcgrad import lax, random
 from funcgrad.compiler import cpu, executable
+from funcgrad.compiler.kernel import address
+from funcgrad.compiler.natives.multiplying import small_matmul
 from funcgrad.compiler.natives.transposing import blocked_copy
 from funcgrad.ops import reduction as red
 from funcgrad.ops import sorting as so
 from funcgrad.ops import structural as s
 from funcgrad.ops.random_bits import bitcast_convert_type, multiply_add, normal_quantile, threefry2x32
+from funcgrad.ops.random_gamma import random_gamma
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = [np.dtype(name) for name in ("float16", "float32", "float64", "complex64", "complex128", "int8", "uint16", "int32",
@@ -184,21 +188,41 @@ def test_copies_by_tiles(dtype):
 
 def copied(view: np.ndarray) -> bool:
     """Copies a view by tiles, called as the virtual machine does, in two halves; False if a loop is preferred."""
-    import ctypes
-
-    from funcgrad.compiler.kernel import address
     kernel = blocked_copy(view.shape, [step // view.itemsize for step in view.strides], view.dtype)
     if kernel is None:
         return False
     out = np.zeros(view.shape, view.dtype)
-    pointers, sizes = np.array([view.ctypes.data, out.ctypes.data]), np.array(kernel.sizes)
+    call(kernel, view, out)
+    np.testing.assert_array_equal(_wide(out), _wide(view))
+    return True
+
+
+def call(kernel, *arrays: np.ndarray) -> None:
+    """Calls a kernel on arrays as the virtual machine does, in two halves of its rows."""
+    pointers, sizes = np.array([x.ctypes.data for x in arrays]), np.array([*kernel.sizes, 0])
     function = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 6)(address(kernel.source))
     place = np.zeros(8, np.int64)
     half = kernel.rows // 2
     for start, stop in ((0, half), (half, kernel.rows)):
         function(place.ctypes.data, 0, pointers.ctypes.data, sizes.ctypes.data, start, stop)
-    np.testing.assert_array_equal(_wide(out), _wide(view))
-    return True
+
+
+# ---------------------------------------------------------------- small matrix products
+
+
+@pytest.mark.parametrize("dtype", ("float16", "float32", "complex128", "int32"))
+def test_products_of_small_matrices(dtype):
+    dtype = np.dtype(dtype)
+    for (m, k, n), batch in itertools.product(((2, 2, 2), (5, 3, 1), (1, 4, 16)), ((), (7,), (3, 5))):
+        x, y = values((*batch, k, m), dtype).swapaxes(-1, -2), values((*batch, k, n), dtype)
+        y = np.broadcast_to(y[(0,) * len(batch)], y.shape)
+        steps = [[step // dtype.itemsize for step in v.strides] for v in (x, y)]
+        kernel = small_matmul(dtype, list(zip(batch, *[s[:-2] for s in steps], strict=True)), (m, k, n), *[tuple(s[-2:]) for s in steps])
+        out = np.zeros((*batch, m, n), dtype)
+        call(kernel, x, y, out)
+        tolerance = 0 if dtype.kind == "i" else 1e-2 if dtype.itemsize == 2 else 1e-5
+        np.testing.assert_allclose(out, x @ y, tolerance, tolerance)
+    assert small_matmul(np.dtype("float32"), [(5, 64, 64)], (8, 8, 8), (8, 1), (8, 1)) is None
 
 
 # ---------------------------------------------------------------- random bits
@@ -226,6 +250,15 @@ def test_draws_are_those_of_the_interpreter(draw):
 def test_normal_draws():
     check(lambda k: random.normal(k, (3000,), "float32"), random.PRNGKey(0), tolerance=1e-7)
     check(lambda k: random.normal(k, (3000,), "float64"), random.PRNGKey(0), tolerance=1e-15)
+
+
+@pytest.mark.parametrize("dtype, tolerance", (("float32", 1e-5), ("float64", 1e-12)))
+@pytest.mark.parametrize("log_space", (False, True))
+def test_gamma_draws(dtype, tolerance, log_space):
+    rng = np.random.default_rng(0)
+    a = np.concatenate([rng.exponential(2, 3000), [0, -1, -5, np.nan, np.inf, 1e-30, 1e30, 0.5, 1]]).astype(dtype)
+    words = [rng.integers(0, 1 << 32, a.shape, np.uint32) for _ in range(2)]
+    check(lambda *xs: random_gamma(*xs, log_space), *words, a, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("dtype, tolerance", (("float16", 1e-3), ("float32", 1e-7), ("float64", 2e-15), ("bfloat16", 1e-2)))

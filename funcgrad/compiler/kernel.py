@@ -101,6 +101,26 @@ def namespace() -> dict[str, Any]:
     return {**access.names(), **tiles.functions(), **vecmath.functions(), "inf": math.inf, "nan": math.nan}
 
 
+@functools.cache
+def _pipeline() -> type:
+    """Numba's compiler with only the passes that a kernel needs: no closures, no objects, no parallel loops in its source."""
+    from numba.core import typed_passes, untyped_passes
+    from numba.core.compiler import CompilerBase
+    from numba.core.compiler_machinery import PassManager
+
+    class KernelCompiler(CompilerBase):
+        def define_pipelines(self) -> list[PassManager]:
+            passes = PassManager("kernel")
+            for each in (untyped_passes.TranslateByteCode, untyped_passes.FixupArgs, untyped_passes.IRProcessing,
+                         untyped_passes.ReconstructSSA, typed_passes.NopythonTypeInference, typed_passes.PreLowerStripPhis,
+                         typed_passes.IRLegalization, typed_passes.NativeLowering, typed_passes.NoPythonBackend):
+                passes.add_pass(each, each._name)
+            passes.finalize()
+            return [passes]
+
+    return KernelCompiler
+
+
 def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> tuple[bytes, str]:
     """Compiles a function of int64 without a result: its object file, and its symbol there."""
     from numba.core import cpu, types
@@ -123,5 +143,5 @@ def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> t
         cpu_target.target_context.refresh()
         with target_override("cpu"):
             result = compile_extra(cpu_target.typing_context, cpu_target.target_context, source, (types.int64,) * arguments,
-                                   types.none, flags, {})
+                                   types.none, flags, {}, pipeline_class=_pipeline())
         return result.library._get_compiled_object(), result.fndesc.mangled_name

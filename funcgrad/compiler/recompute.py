@@ -90,7 +90,19 @@ class _Taker:
                     leaves.add(atom)
                     continue
                 stack.append((base, axes))
-        return taken, leaves
+        return (taken, leaves) if self.agrees(taken) else None
+
+    def agrees(self, taken: dict[Var, tuple]) -> bool:
+        """Whether all nodes, those taken included, read each value of the cluster along the axes that the value has there.
+
+        They do not where a matrix meets its own transpose.
+        """
+        cluster, axes = self.cluster, {**self.cluster.axes, **taken}
+        nodes = [(node, axes[node.out] if node.kind == "map" else node.names) for node in cluster.nodes]
+        nodes += [(self.node_of(v), names) for v, names in taken.items()]
+        return not any(self.scheduler.base_axes(atom, names) != axes[self.scheduler.base(atom)]
+                       for node, names in nodes for atom in node.inputs if type(atom) is not Literal
+                       and self.scheduler.base(atom) in axes and self.scheduler.base(atom) not in cluster.closed)
 
     def worth(self, wanted: dict[Var, tuple], found: tuple[dict[Var, tuple], set[Any]]) -> bool:
         """Whether fewer bytes are moved for each element."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.primitive import ALIGN, NOT_LINEAR, Kind, Primitive
+from funcgrad.core.primitive import ALIGN, NOT_LINEAR, Kind, Native, Primitive
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.ops.elementwise import eq, exp, mul, select, true_divide
 from funcgrad.ops.random_bits import normal_quantile_impl, threefry_impl
@@ -133,4 +133,4 @@ def random_gamma_jvp(primals: tuple, tangents: tuple, *, log_space: bool) -> tup
 
 
 random_gamma_p = Primitive("random_gamma", Kind.OPAQUE, random_gamma_shape, random_gamma_impl, random_gamma_jvp,
-                           NOT_LINEAR, ALIGN)
+                           NOT_LINEAR, ALIGN, code=Native("random_gamma"))

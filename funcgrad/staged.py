@@ -1,0 +1,131 @@
+"""What a jitted function keeps for each signature, and how a call finds it.
+
+In: flat arguments. Out: a ``Program``, staged and, once it has run outside of transformations, compiled. Most calls are like
+one before: their structure is taken apart by code made for it, and types are compared by identity.
+"""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from funcgrad import compiler
+from funcgrad.core.array import DeviceArray
+from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.core.types import shaped_array
+from funcgrad.dtypes import PYTHON_SCALARS, is_supported
+from funcgrad.transforms.derivatives import quiet
+from funcgrad.tree import LEAF, tree_structure
+from funcgrad.tree_code import joiner, splitter
+
+CACHE_SIZE = 4096
+"""Traces kept by one jitted function; the least recently used goes first."""
+
+
+class Selection:
+    """Some of a function's arguments, whether passed by position or by name."""
+
+    def __init__(self, fun: Callable, numbers: int | Sequence[int] | None, names: str | Sequence[str] | None):
+        self.numbers = set() if numbers is None else {numbers} if isinstance(numbers, int) else set(numbers)
+        self.names = set() if names is None else {names} if isinstance(names, str) else set(names)
+        try:
+            parameters = [p for p in inspect.signature(fun).parameters.values()
+                          if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        except (TypeError, ValueError):
+            parameters = []
+        if numbers is not None and names is None:
+            self.names = {parameters[i].name for i in self.numbers if -len(parameters) <= i < len(parameters)}
+        elif names is not None and numbers is None:
+            self.numbers = {i for i, p in enumerate(parameters) if p.name in self.names}
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers or self.names)
+
+    def positions(self, count: int) -> set[int]:
+        return {i % count for i in self.numbers if -count <= i < count}
+
+
+class Program:
+    """A function staged for one signature, and what is made when it is first run outside transformations: its executable,
+    which arguments are results too, and the function from flat results to their tree."""
+
+    __slots__ = ("jaxpr", "captured", "out_tree", "executable", "returned", "join")
+
+    def __init__(self, jaxpr: Jaxpr, captured: list[Any], out_tree: Any):
+        self.jaxpr, self.captured, self.out_tree = jaxpr, captured, out_tree
+        self.executable: compiler.Executable | None = None
+        self.returned: frozenset[int] = frozenset()
+
+    def compile(self) -> compiler.Executable:
+        with quiet():
+            executable = self.executable = compiler.executable(self.jaxpr)
+        self.returned = frozenset([detail[0] for kind, detail, _ in executable.outs if kind == "input"])
+        self.join = itemgetter(0) if self.out_tree is LEAF else joiner(self.out_tree)
+        return executable
+
+    def run(self, leaves: Sequence[DeviceArray], borrowed: Sequence[int]) -> list[DeviceArray]:
+        """The results. The memory of the leaves that are borrowed, by their numbers, may be written once the call is over."""
+        executable = self.executable or self.compile()
+        if borrowed and not self.returned.isdisjoint(borrowed):
+            leaves = [DeviceArray(x._data.copy()) if i in borrowed else x for i, x in enumerate(leaves)]
+        if executable.hosts:
+            with quiet():
+                outs = executable(leaves)
+        else:
+            outs = executable(leaves)
+        if outs is None:
+            with quiet():
+                compiler.replay(self.jaxpr, leaves)
+        return outs
+
+
+class Known:
+    """The programs for arguments of one structure, by the identities of their types, which are compared fast."""
+
+    __slots__ = ("flat", "split", "programs", "avals")
+
+    def __init__(self, tree: Any):
+        positional, named = tree.children()
+        flat = not named.children() and all(child is LEAF for child in positional.children())
+        self.flat = positional.num_leaves if flat else -1
+        """How many positional arguments there are, if all are leaves and there are no others."""
+        self.split = splitter(tree)
+        self.programs: dict[tuple, Program] = {}
+        self.avals: list[tuple] = []
+        """They are kept, so that their identities stay theirs."""
+
+    def add(self, statics: tuple | None, leaves: Sequence[DeviceArray], program: Program) -> None:
+        if len(self.avals) > CACHE_SIZE:
+            self.programs.clear()
+            self.avals.clear()
+        avals = tuple([x.aval for x in leaves])
+        self.avals.append(avals)
+        self.programs[(statics, *map(id, avals))] = program
+
+
+NOTHING = Known(tree_structure(((), {})))
+_SCALARS = {kind: (dtype.type, shaped_array((), dtype, True)) for kind, dtype in PYTHON_SCALARS.items()}
+
+
+def borrow(leaves: list[Any]) -> list[int]:
+    """Makes Arrays of the ndarrays and numbers among some leaves, in place. Returns which of them have the caller's memory."""
+    borrowed = []
+    for i, x in enumerate(leaves):
+        kind = type(x)
+        if kind is DeviceArray:
+            continue
+        if kind is np.ndarray and is_supported(x.dtype):
+            value = leaves[i] = DeviceArray(x)
+            value._aval = shaped_array(x.shape, x.dtype)
+            borrowed.append(i)
+        elif kind in _SCALARS:
+            make, aval = _SCALARS[kind]
+            value = leaves[i] = DeviceArray(make(x), aval.weak_type)
+            value._aval = aval
+        elif isinstance(x, np.generic) and is_supported(x.dtype):
+            value = leaves[i] = DeviceArray(x)
+            value._aval = shaped_array((), x.dtype)
+    return borrowed
