@@ -5,7 +5,19 @@ import itertools
 
 import numpy as np
 import pytest
-from comparing import BF16, BOOL, COMPLEX, FLOATS, INTEGERS, assert_same, compare, compiled, interpreted, program, special_values
+from comparing import (
+    BF16,
+    BOOL,
+    COMPLEX,
+    FLOATS,
+    INTEGERS,
+    assert_same,
+    compare,
+    compiled,
+    interpreted,
+    program,
+    special_values,
+)
 from exact_programs import Drawn
 from hypothesis import given
 from operations import OPERATIONS, Operation

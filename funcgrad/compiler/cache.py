@@ -23,7 +23,11 @@ from typing import Any
 MAGIC = b"funcgrad object code 1\n"
 DIGEST = 32
 
+MOST_ENTRIES = 20_000
+"""Entries from which the older half is deleted; an entry has a few kilobytes."""
+
 _counts = {"hits": 0, "misses": 0}
+_written = 0
 
 
 def folder() -> Path:
@@ -117,6 +121,26 @@ def write(name: str, code: bytes, symbol: str) -> None:
         if partial is not None:
             with contextlib.suppress(OSError):
                 os.unlink(partial)
+        return
+    global _written
+    _written += 1
+    if _written % 256 == 1:
+        _evict()
+
+
+def _evict() -> None:
+    """Deletes the older half once there are too many entries: other versions of the library leave theirs behind."""
+    entries = _entries()
+    if len(entries) > MOST_ENTRIES:
+        for entry in sorted(entries, key=_written_at)[:len(entries) // 2]:
+            entry.unlink(missing_ok=True)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process has just deleted it
+        return 0.0
 
 
 def _trusted(place: Path) -> Path:

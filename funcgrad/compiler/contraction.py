@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from funcgrad.compiler.natives import NativeKernel
+from funcgrad.compiler.natives.multiplying import small_matmul
 from funcgrad.compiler.view import View, row_major
 
 ALONE = 1 << 18
@@ -90,6 +92,16 @@ def product(lhs: View, rhs: View, dimensions: tuple) -> Product | tuple[int, lis
     # The order in which the executor has the operands: rhs, lhs, result.
     strides = [s * size for side in (1, 0, 2) for s in steps[side]]
     return _divided(Product(m, n, k, a, b, sizes, tuple(strides), n), size)
+
+
+def small_product(found: Product, dtype: np.dtype) -> NativeKernel | None:
+    """The kernel for a batch of products that are too small for BLAS."""
+    if found.matrices <= 1 or found.row != found.n:
+        return None
+    rhs, lhs = found.strides[:2], found.strides[2:4]
+    batch = [(n, x // dtype.itemsize, y // dtype.itemsize) for n, x, y in zip(found.batch, lhs, rhs, strict=True)]
+    strides = [(ld, 1) if flag == "N" else (1, ld) for flag, ld in (found.lhs, found.rhs)]
+    return small_matmul(dtype, [axis for axis in batch if axis[0] != 1], (found.m, found.k, found.n), *strides)
 
 
 def _divided(whole: Product, size: int) -> Product:

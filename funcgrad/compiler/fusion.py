@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.compiler.expressions import accumulator
+from funcgrad.compiler.natives.transposing import blocked_copy
 from funcgrad.compiler.nodes import Cluster, Node
 from funcgrad.compiler.view import Buffer, View, row_major, whole
 from funcgrad.core.jaxpr import Atom, Literal, Var
@@ -22,6 +23,8 @@ from funcgrad.core.types import shaped_array
 
 SMALL = 4096
 """Elements up to which a reduction over everything is one row of one kernel, and its result usable there."""
+LARGE = 1 << 16
+"""Elements from which a transposed operand no longer stays in the cache while it is read."""
 LARGEST_KERNEL = 160
 """Nodes in a kernel; beyond it registers spill and compile time grows."""
 
@@ -90,6 +93,8 @@ class Fusion:
     def fuse(self, node: Node) -> None:
         """Puts an elementwise node into the cluster of an operand, and merges those of the others, if they fit."""
         self.spread(node)
+        if node.code != "{0}":
+            node.inputs = tuple([self.in_order(a) for a in node.inputs])
         self.place(node)
         shape = node.out.aval.shape
         for candidate in self.candidates(node):
@@ -99,6 +104,20 @@ class Fusion:
                 self.absorb(candidate, node, axes)
                 return
         self.fresh(node, shape)
+
+    def in_order(self, atom: Atom) -> Atom:
+        """A large operand in memory through which a loop in the order of the result would jump: copied tile by tile."""
+        if type(atom) is Literal or atom.aval.size < LARGE:
+            return atom
+        cluster, view = self.cluster_of(atom), self.views[atom]
+        if cluster is not None and cluster.fused or view.contiguous or 0 in view.strides:
+            return atom
+        kernel = blocked_copy(view.shape, view.strides, atom.aval.dtype)
+        if kernel is None:
+            return atom
+        copy = Var(shaped_array(atom.aval.shape, atom.aval.dtype))
+        self.alone(Node((atom,), (copy,), "native", kernel))
+        return copy
 
     def fresh(self, node: Node, shape: Sequence[int]) -> Cluster:
         """A new cluster for one node; axes of size 1 are none."""

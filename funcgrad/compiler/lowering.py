@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from funcgrad.compiler import blas
-from funcgrad.compiler.contraction import is_small, product
+from funcgrad.compiler.contraction import is_small, product, small_product
 from funcgrad.compiler.expressions import accumulator, expressible, product_template, reducible, supported
 from funcgrad.compiler.fusion import Fusion
 from funcgrad.compiler.natives import NATIVES, STRIDED
@@ -110,6 +110,10 @@ class Lowering(Fusion):
             else:
                 rhs, dimensions = self.regrouped(rhs, dimensions, 1, order)
             found = product(self.views[lhs], self.views[rhs], dimensions)
+        tiny = small_product(found, wide)
+        if tiny is not None and wide == dtype:
+            self.alone(Node((lhs, rhs), (out,), "native", tiny, equation=equation))
+            return True
         target = out if wide == dtype else Var(shaped_array(out.aval.shape, wide))
         self.alone(Node((rhs, lhs), (target,), "gemm", found, equation=equation))
         if target is not out:

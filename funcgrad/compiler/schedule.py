@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from funcgrad.compiler.codegen import Kernel, write_kernel
 from funcgrad.compiler.lowering import Lowering
+from funcgrad.compiler.natives.transposing import blocked_copy
 from funcgrad.compiler.nodes import Cluster, Node, Schedule, Step
 from funcgrad.compiler.overwriting import overwrite
 from funcgrad.compiler.recompute import recompute
@@ -80,6 +81,9 @@ class Scheduler(Lowering):
 
     def step(self, cluster: Cluster, stored: set[Var]) -> Step:
         if cluster.fused:
+            copy = self.transposing(cluster.nodes)
+            if copy is not None:
+                return copy
             kernel = cluster.kernel = write_kernel(cluster, self, lambda v: v in stored and v not in cluster.copies)
             return Step("kernel", [v for v, w in zip(kernel.operands, kernel.written, strict=True) if not w],
                         [v for v, w in zip(kernel.operands, kernel.written, strict=True) if w], kernel)
@@ -88,6 +92,20 @@ class Scheduler(Lowering):
             return self.native_step(node)
         reads = [a if type(a) is Literal else self.views[a] for a in node.inputs]
         return Step(node.kind, reads, [self.views[v] for v in node.outs], node.code, node.equation)
+
+    def transposing(self, nodes: list[Node]) -> Step | None:
+        """A cluster that does nothing but to copy an array whose axes lie in another order, tile by tile."""
+        node = nodes[0]
+        if len(nodes) > 1 or node.code != "{0}" or type(node.inputs[0]) is Literal:
+            return None
+        source, target = self.views[node.inputs[0]], self.views[node.out]
+        if source.buffer.dtype != target.buffer.dtype or source.contiguous or not target.contiguous:
+            return None
+        kernel = blocked_copy(source.shape, source.strides, source.buffer.dtype)
+        if kernel is None:
+            return None
+        node.code = kernel
+        return self.native_step(node)
 
     def native_step(self, node: Node) -> Step:
         native = node.code
