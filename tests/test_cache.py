@@ -203,6 +203,21 @@ def test_what_is_written_is_read(tmp_path, monkeypatch):
     assert cache.counts()[0] == cache.stats()["hits"]
 
 
+def test_the_older_half_goes_when_there_are_too_many(tmp_path, monkeypatch):
+    folder = tmp_path / "code"
+    monkeypatch.setenv("FUNCGRAD_CACHE_DIR", str(folder))
+    monkeypatch.setattr(cache, "MOST_ENTRIES", 6)
+    names = [cache.key(str(i)) for i in range(8)]
+    for i, name in enumerate(names[:7]):
+        monkeypatch.setattr(cache, "_written", 1)  # not the first one of this process: nothing is looked at
+        cache.write(name, b"code", "symbol")
+        os.utime(folder / f"{name}.object", (1000 + i, 1000 + i))
+    assert len(entries(folder)) == 7
+    monkeypatch.setattr(cache, "_written", 0)
+    cache.write(names[7], b"code", "symbol")
+    assert {e.stem for e in entries(folder)} == set(names[4:])
+
+
 def test_the_key_depends_on_versions_and_processor():
     machine = cache._machine().decode()
     assert "\n" in machine and sys.version.split()[0] in machine

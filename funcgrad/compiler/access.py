@@ -238,6 +238,16 @@ def call_pointers(typing: Any, address: Any, arguments: Any) -> Any:
 
 
 @intrinsic
+def call_for_int(typing: Any, address: Any) -> Any:
+    """Calls a C function without arguments that returns an int."""
+    def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [])
+        return builder.sext(builder.call(builder.inttoptr(args[0], kind.as_pointer()), []), WORD)
+
+    return types.int64(types.int64), build
+
+
+@intrinsic
 def first_hidden(typing: Any) -> Any:
     """Numba passes two addresses before the arguments; called from C, these are the first two arguments. The first."""
     return types.int64(), lambda context, builder, sig, args: builder.ptrtoint(builder.function.args[0], WORD)

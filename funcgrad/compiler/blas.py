@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +43,12 @@ def gemm(dtype: np.dtype) -> int:
     return get_pointer(capsule, get_name(capsule))
 
 
-def set_num_threads(n: int) -> None:
-    """How many threads one product may use."""
+@functools.cache
+def thread_functions() -> tuple[int, int]:
+    """The addresses of the functions that tell and set how many threads one product may use, or zeros."""
     library = _library()
-    setter: Callable | None = getattr(library, "scipy_openblas_set_num_threads64_", None)
-    if setter is not None:
-        setter(n)
+    found = [getattr(library, f"scipy_openblas_{verb}_num_threads64_", None) for verb in ("get", "set")]
+    if None in found:
+        return 0, 0
+    get, put = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in found)
+    return get, put

@@ -133,7 +133,8 @@ def _evict() -> None:
     entries = _entries()
     if len(entries) > MOST_ENTRIES:
         for entry in sorted(entries, key=_written_at)[:len(entries) // 2]:
-            entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                entry.unlink()
 
 
 def _written_at(path: Path) -> float:

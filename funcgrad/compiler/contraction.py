@@ -18,11 +18,11 @@ from funcgrad.compiler.natives.multiplying import small_matmul
 from funcgrad.compiler.view import View, row_major
 
 ALONE = 1 << 18
-"""Multiplications up to which OpenBLAS uses one thread, so that several products may run side by side."""
+"""Multiplications up to which one thread does a product alone."""
 FEW = 512
 """Multiplications up to which a call of BLAS costs more than they do."""
-DIVIDED = 1 << 20
-"""Multiplications up to which a product for several threads is divided here, not in BLAS."""
+BLOCK, MOST_BLOCKS, STEP = 1 << 18, 16, 16
+"""Multiplications in a block of a large product, how many blocks it has at most, and what their sizes are multiples of."""
 WORTH_SHARING = 1 << 17
 """Multiplications of a whole batch from which threads share it."""
 
@@ -40,13 +40,16 @@ class Product:
     strides: tuple[int, ...]
     row: int
     """From row to row of the result, in elements."""
+    last: tuple[str, int] = ("", 0)
+    """Which size is another one in the last product of the batch, and what it is there."""
 
     def words(self, dtype: np.dtype) -> list[int]:
         """The sizes of a GEMM instruction. BLAS is column-major: it computes the transposed product, rhs first."""
         one = np.frombuffer(np.ones(1, dtype).tobytes().ljust(16, b"\0"), np.int64).tolist()
         (lhs_flag, lhs_stride), (rhs_flag, rhs_stride) = self.lhs, self.rhs
+        axis, last = self.last
         return [ord(rhs_flag), ord(lhs_flag), self.n, self.m, self.k, rhs_stride, lhs_stride, self.row, *one, 0, 0,
-                *self.batch, *self.strides]
+                *self.batch, *self.strides, last if axis == "n" else self.n, last if axis == "m" else self.m]
 
     @property
     def matrices(self) -> int:
@@ -54,9 +57,8 @@ class Product:
 
     @property
     def shared(self) -> bool:
-        """Whether threads share the batch; otherwise each product is left to the threads of BLAS."""
-        work = self.m * self.n * self.k
-        return self.matrices > 1 and work <= ALONE and work * self.matrices > WORTH_SHARING
+        """Whether threads share the batch."""
+        return self.matrices > 1 and self.m * self.n * self.k * self.matrices > WORTH_SHARING
 
 
 def is_small(lhs: Sequence[int], rhs: Sequence[int], dimensions: tuple) -> bool:
@@ -105,25 +107,28 @@ def small_product(found: Product, dtype: np.dtype) -> NativeKernel | None:
 
 
 def _divided(whole: Product, size: int) -> Product:
-    """A product a little too large for one thread of BLAS as several that are not, which threads may share.
+    """A product too large for one thread as blocks of rows or of columns, which threads share.
 
-    The threads of BLAS wait for each other by spinning, which takes long where other programs run too.
+    How many blocks depends on the sizes alone. The threads of OpenBLAS would do the same, but they wait for each other by
+    spinning, which takes long where other programs run too.
     """
-    pieces = 2
     work = whole.m * whole.n * whole.k
-    while work > ALONE * pieces:
-        pieces *= 2
-    if whole.matrices > 1 or not ALONE < work <= DIVIDED:
+    by_rows = whole.m >= whole.n
+    extent = whole.m if by_rows else whole.n
+    if whole.matrices > 1 or work <= ALONE or extent < 2:
         return whole
-    if whole.m % pieces == 0:
-        m = whole.m // pieces
-        step = m * (whole.lhs[1] if whole.lhs[0] == "N" else 1)
-        return replace(whole, m=m, batch=(1, pieces), strides=(0, 0, 0, step * size, 0, m * whole.row * size))
-    if whole.n % pieces == 0:
-        n = whole.n // pieces
-        step = n * (whole.rhs[1] if whole.rhs[0] == "T" else 1)
-        return replace(whole, n=n, batch=(1, pieces), strides=(0, step * size, 0, 0, 0, n * size))
-    return whole
+    count = min(MOST_BLOCKS, max(2, work // BLOCK), extent)
+    step = -(-extent // count)
+    if step > STEP:
+        step = -(-step // STEP) * STEP
+    count = -(-extent // step)
+    last = extent - (count - 1) * step
+    if by_rows:
+        apart = step * (whole.lhs[1] if whole.lhs[0] == "N" else 1)
+        return replace(whole, m=step, batch=(1, count), strides=(0, 0, 0, apart * size, 0, step * whole.row * size),
+                       last=("m", last))
+    apart = step * (whole.rhs[1] if whole.rhs[0] == "T" else 1)
+    return replace(whole, n=step, batch=(1, count), strides=(0, apart * size, 0, 0, 0, step * size), last=("n", last))
 
 
 def _group(view: View, axes: Sequence[int]) -> tuple[int, int] | None:

@@ -71,9 +71,7 @@ def set_num_threads(n: int) -> None:
     >>> fg.set_num_threads(2)
     """
     global _threads
-    from funcgrad.compiler import blas
     _threads = _checked(n)
-    blas.set_num_threads(_threads)
 
 
 def _checked(n: Any) -> int:

@@ -14,6 +14,7 @@ from numba import njit
 
 from funcgrad.compiler.access import (
     byte,
+    call_for_int,
     call_kernel,
     call_pointers,
     copy_bytes,
@@ -29,7 +30,7 @@ WIDTH = 8
 END, KERNEL, GEMM, COPY, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(11)
 
 # Places in a program.
-INSTRUCTIONS, OPERANDS, SIZES, ARRAYS, ARRAY_TYPE, PARALLEL_FOR, WORKER, HEAD = range(8)
+INSTRUCTIONS, OPERANDS, SIZES, ARRAYS, ARRAY_TYPE, PARALLEL_FOR, WORKER, BLAS_THREADS, SET_BLAS_THREADS = range(9)
 # Places in a frame; the arrays that Python passes follow, then the bases, then the rest. The first word is lost: there
 # Numba's calling convention puts a result, and a function without one writes 0.
 NOTHING, BASES, POINTERS, LOOPS, COUNTER, STATUS, THREADS, PASSED = range(8)
@@ -38,9 +39,11 @@ NOTHING, BASES, POINTERS, LOOPS, COUNTER, STATUS, THREADS, PASSED = range(8)
 TYPE_AT, DATA_AT, FLAGS_AT = 8, 16, 64
 USABLE = 0x101  # C-contiguous and aligned
 
-# Places in the sizes of a GEMM: the arguments of BLAS in its order, then how the matrices of a batch follow each other.
+# Places in the sizes of a GEMM: the arguments of BLAS in its order, then how the matrices of a batch follow
+# each other, then two sizes of the last one.
 GEMM_TRANS_A, GEMM_TRANS_B, GEMM_M, GEMM_N, GEMM_K, GEMM_LDA, GEMM_LDB, GEMM_LDC, GEMM_ALPHA, _, GEMM_BETA, _, \
     GEMM_OUTER, GEMM_INNER, GEMM_STRIDES = range(15)
+GEMM_LAST_M, GEMM_LAST_N = GEMM_STRIDES + 6, GEMM_STRIDES + 7
 
 
 def execute():
@@ -81,7 +84,12 @@ def execute():
             resolve(pointers, bases, operands + 16 * word(at, 2), 3)
             matrices = word(at, 5)
             if word(at, 6) < matrices:
+                threads = call_for_int(word(program, BLAS_THREADS)) if word(program, BLAS_THREADS) else 1
+                if threads > 1:  # each product stays on the thread that calls BLAS
+                    call_pointers(word(program, SET_BLAS_THREADS), (1,))
                 in_parallel(program, frame, at, pointers, matrices)
+                if threads > 1:
+                    call_pointers(word(program, SET_BLAS_THREADS), (threads,))
             else:
                 multiply(at, pointers, sizes, 0, matrices)
         elif kind == COPY:
@@ -156,11 +164,13 @@ def multiply(at, pointers, sizes, start, stop):
     g = sizes + 8 * word(at, 4)
     inner = word(g, GEMM_INNER)
     a, b, c = word(pointers, 0), word(pointers, 1), word(pointers, 2)
+    final = word(g, GEMM_OUTER) * inner - 1
     for i in range(start, stop):
+        m, n = (GEMM_M, GEMM_N) if i < final else (GEMM_LAST_M, GEMM_LAST_N)
         x, y = i // inner, i % inner
         s = GEMM_STRIDES
         call_pointers(word(at, 1), (
-            g + 8 * GEMM_TRANS_A, g + 8 * GEMM_TRANS_B, g + 8 * GEMM_M, g + 8 * GEMM_N, g + 8 * GEMM_K,
+            g + 8 * GEMM_TRANS_A, g + 8 * GEMM_TRANS_B, g + 8 * m, g + 8 * n, g + 8 * GEMM_K,
             g + 8 * GEMM_ALPHA, a + x * word(g, s) + y * word(g, s + 1), g + 8 * GEMM_LDA,
             b + x * word(g, s + 2) + y * word(g, s + 3), g + 8 * GEMM_LDB, g + 8 * GEMM_BETA,
             c + x * word(g, s + 4) + y * word(g, s + 5), g + 8 * GEMM_LDC, 1, 1))

@@ -21,6 +21,7 @@ from funcgrad.compiler.view import Buffer, View, whole
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Jaxpr, Literal
 from funcgrad.core.trace import EVAL, current
+from funcgrad.core.types import ShapedArray
 from funcgrad.errors import locate
 
 # The words that executor.py defines; it imports Numba, so they are stated here too and compared by a test.
@@ -45,6 +46,7 @@ class Executable:
     def place_results(self, jaxpr: Jaxpr) -> None:
         """What each result is: a buffer that is allocated for it, an input, or a value known already."""
         plan = self.schedule
+        self.out_avals = jaxpr.out_avals
         self.results: list[Buffer] = []
         self.shapes: list[tuple[tuple[int, ...], np.dtype]] = []
         self.outs: list[tuple[str, Any, bool]] = []
@@ -92,7 +94,8 @@ class Executable:
         self.steps(self.schedule.steps)
         self.instruction(END)
         tables = [np.array(t or [0], np.int64) for t in (sum(self.instructions, []), self.operands, self.sizes)]
-        head = [*[t.ctypes.data for t in tables], len(self.passed), id(np.ndarray), cpu.parallel_for(), cpu.worker(), 0]
+        head = [*[t.ctypes.data for t in tables], len(self.passed), id(np.ndarray), cpu.parallel_for(), cpu.worker(),
+                *blas.thread_functions()]
         self.program = np.array(head, np.int64)
         self.tables = tables
         self.program_address = self.program.ctypes.data
@@ -199,8 +202,8 @@ class Executable:
         finally:
             self.frames.append(frame)
         if self.plain:
-            return [DeviceArray(data if shape else data[()], weak)
-                    for data, (_, (_, shape), weak) in zip(results, self.outs, strict=True)]
+            return [_typed_array(data if aval.shape else data[()], aval)
+                    for data, aval in zip(results, self.out_avals, strict=True)]
         return [self.out(kind, detail, weak, args, results) for kind, detail, weak in self.outs]
 
     def out(self, kind: str, detail: Any, weak: bool, args: Sequence[DeviceArray], results: list[np.ndarray]) -> DeviceArray:
@@ -212,6 +215,13 @@ class Executable:
             return DeviceArray(results[index].reshape(shape) if shape else results[index].reshape(())[()], weak)
         x = args[index]
         return x if x.shape == shape and x._weak == weak else DeviceArray(x._data.reshape(shape), weak)
+
+
+def _typed_array(data: Any, aval: ShapedArray) -> DeviceArray:
+    """An array whose type need not be found again when it is passed to the next program."""
+    array = DeviceArray(data, aval.weak_type)
+    array._aval = aval
+    return array
 
 
 def buffer_of(value: Any) -> Any:
