@@ -46,7 +46,7 @@ def test_names_are_unique():
     assert sorted(set(names)) == names
 
 
-CODE = {Kind.ELEMENTWISE: (str, dict, types.FunctionType), Kind.MOVEMENT: (types.FunctionType, Marker, Native),
+CODE = {Kind.ELEMENTWISE: (str, dict, tuple, types.FunctionType), Kind.MOVEMENT: (types.FunctionType, Marker, Native),
         Kind.REDUCTION: (tuple, Native), Kind.CONTRACTION: (Native,), Kind.OPAQUE: (Native,), Kind.CONTROL: (types.FunctionType,)}
 """What the code slot of each kind may hold, besides HOST."""
 

@@ -95,7 +95,8 @@ def read(name: str) -> tuple[bytes, str] | None:
         data = b""
     head = len(MAGIC) + DIGEST
     body = data[head:]
-    if data[:len(MAGIC)] != MAGIC or hashlib.blake2b(name.encode() + body, digest_size=DIGEST).digest() != data[len(MAGIC):head]:
+    digest = hashlib.blake2b(name.encode() + body, digest_size=DIGEST).digest()
+    if data[:len(MAGIC)] != MAGIC or data[len(MAGIC):head] != digest:
         _counts["misses"] += 1
         return None
     symbol, _, code = body.partition(b"\0")

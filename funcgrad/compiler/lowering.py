@@ -48,7 +48,7 @@ class Lowering(Fusion):
         found = []
         for out in outs:
             view = None if type(out) is Literal else self.views[out]  # type: ignore[index]
-            if view is None or not view.contiguous or view.buffer.size != out.aval.size or view.buffer.role != "arena" \
+            if view is None or out not in self.producer or not view.contiguous or view.buffer.size != out.aval.size or view.buffer.role != "arena" \
                     or view.buffer in taken:
                 out = self.copied(out)
             taken.add(self.views[out].buffer)  # type: ignore[index]
@@ -59,7 +59,10 @@ class Lowering(Fusion):
         primitive = equation.primitive
         if primitive.kind is Kind.MOVEMENT and callable(primitive.code) and self.move(equation):
             return
-        if primitive.kind is Kind.ELEMENTWISE and expressible(equation):
+        if primitive.kind is Kind.ELEMENTWISE and isinstance(primitive.code, tuple):
+            for out, template in zip(equation.outs, primitive.code, strict=True):
+                self.fuse(Node(equation.inputs, (out,), "map", template, equation=equation))
+        elif primitive.kind is Kind.ELEMENTWISE and expressible(equation):
             self.fuse(Node(equation.inputs, equation.outs, "map", equation=equation))
         elif primitive.code is INDEX and supported(equation.outs[0].aval.dtype):
             self.fuse(Node((), equation.outs, "map", equation=equation))

@@ -164,13 +164,17 @@ def while_impl(*args: Any, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: in
     steps = 0
     while buffer(eval_jaxpr(cond_jaxpr, (*for_cond, *state))[0]):
         if steps == COMPILED_FROM and may_compile():
-            params = {"cond_jaxpr": cond_jaxpr, "body_jaxpr": body_jaxpr, "cond_consts": cond_consts, "body_consts": body_consts}
-            rest = derived(body_jaxpr, ("loop", cond_jaxpr, cond_consts, body_consts), lambda *xs: while_p.bind(*xs, **params),
-                           types(args), body_jaxpr.name)
-            return execute(rest, (*for_cond, *for_body, *state))
+            return execute(_program(cond_jaxpr, body_jaxpr, cond_consts, body_consts, types(args)), (*for_cond, *for_body, *state))
         state = eval_jaxpr(body_jaxpr, (*for_body, *state))
         steps += 1
     return [as_type(x, a) for x, a in zip(state, body_jaxpr.in_avals[body_consts:], strict=True)]
+
+
+def _program(cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int, body_consts: int, avals: list[ShapedArray]) -> Jaxpr:
+    """A program that is nothing but a loop."""
+    return derived(body_jaxpr, ("loop", cond_jaxpr, cond_consts, body_consts), lambda *xs: while_p.bind(
+        *xs, cond_jaxpr=cond_jaxpr, body_jaxpr=body_jaxpr, cond_consts=cond_consts, body_consts=body_consts), avals,
+        body_jaxpr.name)
 
 
 def while_jvp(primals: tuple, tangents: tuple, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int,

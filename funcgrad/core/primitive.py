@@ -16,10 +16,11 @@ Rules, with the arrays positional and the metadata keyword (``shape`` gets abstr
     batch(axis, args, axes, **params)    -> (outs, out_axes), tuples; axis has .size and .name, an axes entry is None
                                             where the argument is not batched
     taylor                               -> DERIVED or f(primals, series, **params)
-    code                                 -> what the compiler makes of it, or HOST. Elementwise: a scalar expression, or
-                                            one for each kind of dtype. Movement: f(view, **params) -> a strided view,
-                                            or INDEX. Reduction: how two values combine, and what it starts from. Control:
-                                            f(**params) -> a record of structure.py. Any other: Native(...)
+    code                                 -> what the compiler makes of it, or HOST. Elementwise: a scalar expression, one
+                                            for each kind of dtype, or a tuple with one for each result. Movement:
+                                            f(view, **params) -> a strided view, or INDEX. Reduction: how two values
+                                            combine, and what it starts from. Control: f(**params) -> a record of
+                                            structure.py. Any other: Native(...)
     linearize(trace, primals, tangents, **params) -> (outs, out_tangents), for those that carry jaxprs
     depends(marked, **params)            -> which results depend on the arguments marked, for those that carry jaxprs
     stage(trace, args, params)           -> outs, for those that carry functions

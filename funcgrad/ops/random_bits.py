@@ -148,8 +148,9 @@ def _threefry_integers(key0: int, key1: int, x0: int, x1: int) -> tuple[int, int
 
 
 threefry2x32_p = Primitive(
-    "threefry2x32", Kind.OPAQUE, threefry_shape, threefry_impl, jvp=Constant("random bits are integers"),
-    transpose=NOT_LINEAR, batch=ALIGN, code=Native("threefry2x32"))
+    "threefry2x32", Kind.ELEMENTWISE, threefry_shape, threefry_impl, jvp=Constant("random bits are integers"),
+    transpose=NOT_LINEAR, batch=ALIGN,
+    code=("threefry_first_u32({0}, {1}, {2}, {3})", "threefry_second_u32({0}, {1}, {2}, {3})"))
 
 # ---------------------------------------------------------------- bits as another dtype
 

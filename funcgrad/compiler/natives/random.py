@@ -1,8 +1,6 @@
-"""The Threefry hash, bits read as a dtype of another width, and gamma draws by rejection.
+"""Bits read as a dtype of another width, and gamma draws by rejection.
 
-In: an equation of ``threefry2x32``, ``bitcast_parts`` or ``random_gamma``. Out: a kernel.
-
-    threefry2x32 of four u32[n]:    y0[r] = threefry_first_u32(...);    y1[r] = threefry_second_u32(...)
+In: an equation of ``bitcast_parts`` or ``random_gamma``. Out: a kernel.
 """
 from __future__ import annotations
 
@@ -11,32 +9,8 @@ from funcgrad.compiler.natives import NATIVES, NativeKernel
 from funcgrad.compiler.natives.rows import PIECE, pieces, text
 from funcgrad.core.jaxpr import Equation, Literal
 
-HASH = 32
-"""What a hash costs, in additions."""
 DRAW = 1000
 """What a gamma draw costs."""
-
-
-def threefry(equation: Equation) -> NativeKernel:
-    """Both words of each counter."""
-    lines: list[str] = []
-    sizes: list[int] = []
-    words = []
-    for k, x in enumerate(equation.inputs):
-        if type(x) is Literal:
-            lines.append(f"x{k} = u32(word(sizes, {len(sizes)}))")
-            sizes.append(int(x.value))
-            words.append(f"x{k}")
-        else:
-            lines.append(f"x{k} = pointer_u32(pointers, {k - len(sizes)})")
-            words.append(f"x{k}[r]" if x.aval.shape else f"x{k}[0]")
-    count = len(words) - len(sizes)
-    args = ", ".join(words)
-    lines += [f"y{k} = pointer_u32(pointers, {count + k})" for k in range(2)]
-    lines += ["for r in range(start, stop):", f"    y0[r] = threefry_first_u32({args})",
-              f"    y1[r] = threefry_second_u32({args})"]
-    rows = equation.outs[0].aval.size
-    return NativeKernel(text(lines), sizes, rows, pieces(rows, HASH))
 
 
 def same_bytes(equation: Equation) -> NativeKernel | None:
@@ -96,6 +70,5 @@ def gamma(equation: Equation) -> NativeKernel | None:
     return NativeKernel(text(lines), [], aval.size, pieces(aval.size, DRAW))
 
 
-NATIVES["threefry2x32"] = threefry
 NATIVES["random_gamma"] = gamma
 NATIVES["same_bytes"] = same_bytes
