@@ -48,8 +48,8 @@ class Lowering(Fusion):
         found = []
         for out in outs:
             view = None if type(out) is Literal else self.views[out]  # type: ignore[index]
-            if view is None or out not in self.producer or not view.contiguous or view.buffer.size != out.aval.size or view.buffer.role != "arena" \
-                    or view.buffer in taken:
+            own = view is not None and out in self.producer and view.contiguous and view.buffer.size == out.aval.size
+            if not own or view.buffer.role != "arena" or view.buffer in taken:  # type: ignore[union-attr]
                 out = self.copied(out)
             taken.add(self.views[out].buffer)  # type: ignore[index]
             found.append(out)

@@ -164,7 +164,8 @@ def while_impl(*args: Any, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: in
     steps = 0
     while buffer(eval_jaxpr(cond_jaxpr, (*for_cond, *state))[0]):
         if steps == COMPILED_FROM and may_compile():
-            return execute(_program(cond_jaxpr, body_jaxpr, cond_consts, body_consts, types(args)), (*for_cond, *for_body, *state))
+            rest = _program(cond_jaxpr, body_jaxpr, cond_consts, body_consts, types(args))
+            return execute(rest, (*for_cond, *for_body, *state))
         state = eval_jaxpr(body_jaxpr, (*for_body, *state))
         steps += 1
     return [as_type(x, a) for x, a in zip(state, body_jaxpr.in_avals[body_consts:], strict=True)]
