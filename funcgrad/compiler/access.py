@@ -213,19 +213,6 @@ def short(typing: Any, address: Any) -> Any:
 
 
 @intrinsic
-def copy_bytes(typing: Any, destination: Any, source: Any, count: Any) -> Any:
-    """C's memmove."""
-    def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
-        pointer = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(pointer, [pointer, pointer, WORD])
-        function = cgutils.get_or_insert_function(builder.module, kind, "memmove")
-        builder.call(function, [builder.inttoptr(a, pointer) for a in args[:2]] + [args[2]])
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64, types.int64), build
-
-
-@intrinsic
 def call_pointers(typing: Any, address: Any, arguments: Any) -> Any:
     """Calls a C or Fortran function, all of whose arguments are addresses or int64, without a result."""
     def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:

@@ -17,7 +17,6 @@ from funcgrad.compiler.access import (
     call_for_int,
     call_kernel,
     call_pointers,
-    copy_bytes,
     first_hidden,
     room,
     second_hidden,
@@ -27,7 +26,7 @@ from funcgrad.compiler.access import (
 )
 
 WIDTH = 8
-END, KERNEL, GEMM, COPY, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(11)
+END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(10)
 
 # Places in a program.
 INSTRUCTIONS, OPERANDS, SIZES, ARRAYS, ARRAY_TYPE, PARALLEL_FOR, WORKER, BLAS_THREADS, SET_BLAS_THREADS = range(9)
@@ -92,9 +91,6 @@ def execute():
                     call_pointers(word(program, SET_BLAS_THREADS), (threads,))
             else:
                 multiply(at, pointers, sizes, 0, matrices)
-        elif kind == COPY:
-            resolve(pointers, bases, operands + 16 * word(at, 2), 2)
-            copy_bytes(word(pointers, 0), word(pointers, 1), word(at, 1))
         elif kind == HOST:
             status = word(at, 1) + 1
         elif kind == ITERATE:

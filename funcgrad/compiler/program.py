@@ -26,7 +26,7 @@ from funcgrad.errors import locate
 
 # The words that executor.py defines; it imports Numba, so they are stated here too and compared by a test.
 WIDTH = 8
-END, KERNEL, GEMM, COPY, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(11)
+END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(10)
 COUNTER, STATUS, HEAD_OF_FRAME = 4, 5, 7
 _BYTE = np.dtype(np.uint8)
 

@@ -1,0 +1,62 @@
+"""The instruction table and the machine that runs it agree on their words; no program leaves work to the garbage collector."""
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+import funcgrad as fg
+import funcgrad.numpy as fnp
+from funcgrad.compiler import executable, program
+
+
+def test_the_words_of_the_machine_are_those_of_the_table():
+    executor = pytest.importorskip("funcgrad.compiler.executor")
+    for name in ("WIDTH", "END", "KERNEL", "GEMM", "HOST", "ITERATE", "NEXT", "RESET", "UNLESS", "SWITCH", "JUMP", "COUNTER",
+                 "STATUS"):
+        assert getattr(program, name) == getattr(executor, name), name
+    assert program.HEAD_OF_FRAME == executor.PASSED
+
+
+def test_compiling_leaves_no_cycles():
+    def compile_one(k):
+        jaxpr = fg.make_jaxpr(lambda x: fg.grad(lambda x: fnp.sum(fnp.tanh(x @ x) + k))(x))(np.ones((3, 3)))
+        executable(jaxpr)([fnp.ones((3, 3))])
+
+    compile_one(0.5)
+    gc.collect()
+    gc.disable()
+    try:
+        compile_one(1.5)
+        before = len(gc.get_objects())
+        compile_one(2.5)
+        assert len(gc.get_objects()) - before < 100
+    finally:
+        gc.enable()
+
+
+def test_buffers_of_a_loop_are_not_reused_while_it_runs():
+    """The slices that an outer loop reads stay, though an inner loop needs memory of its own."""
+    xs = np.array([0.3, 1.2, 0.7])
+
+    def f(w):
+        def outer(c, x):
+            c = fg.lax.scan(lambda s, i: (fg.lax.cond(s > 1.0, lambda s: s * w * x, lambda s: s + x * i, s), None), c, xs)[0]
+            return fnp.tanh(c), c
+
+        c, ys = fg.lax.scan(outer, w, xs)
+        return c + fnp.sum(ys)
+
+    np.testing.assert_allclose(fg.jit(fg.grad(f))(0.9), fg.grad(f)(0.9), rtol=1e-12)
+
+
+@pytest.mark.parametrize("m, n, k", [(64, 256, 32), (37, 256, 100), (33, 777, 111), (1000, 37, 300), (2, 5000, 300), (784, 512, 128)])
+@pytest.mark.parametrize("flags", range(4))
+def test_products_divided_into_blocks(m, n, k, flags):
+    """All transpositions, and a last block of another size; whole numbers, so that every order of sums is exact."""
+    rng = np.random.default_rng(0)
+    a = rng.integers(-3, 4, (k, m) if flags & 1 else (m, k)).astype(np.float32)
+    b = rng.integers(-3, 4, (n, k) if flags & 2 else (k, n)).astype(np.float32)
+    f = fg.jit(lambda a, b: (a.T if flags & 1 else a) @ (b.T if flags & 2 else b))
+    np.testing.assert_array_equal(f(a, b), (a.T if flags & 1 else a) @ (b.T if flags & 2 else b))
