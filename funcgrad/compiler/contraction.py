@@ -21,8 +21,10 @@ ALONE = 1 << 18
 """Multiplications up to which one thread does a product alone."""
 FEW = 512
 """Multiplications up to which a call of BLAS costs more than they do."""
-BLOCK, MOST_BLOCKS, STEP = 1 << 18, 16, 16
-"""Multiplications in a block of a large product, how many blocks it has at most, and what their sizes are multiples of."""
+BLOCKS = ((1 << 25, 2), (1 << 29, 4))
+"""Up to how many multiplications a large product has how many blocks; beyond, it has 8. Each block packs an operand anew."""
+STEP = 16
+"""The sizes of blocks are multiples of it."""
 WORTH_SHARING = 1 << 17
 """Multiplications of a whole batch from which threads share it."""
 
@@ -117,7 +119,7 @@ def _divided(whole: Product, size: int) -> Product:
     extent = whole.m if by_rows else whole.n
     if whole.matrices > 1 or work <= ALONE or extent < 2:
         return whole
-    count = min(MOST_BLOCKS, max(2, work // BLOCK), extent)
+    count = min(next((count for limit, count in BLOCKS if work < limit), 8), extent)
     step = -(-extent // count)
     if step > STEP:
         step = -(-step // STEP) * STEP
