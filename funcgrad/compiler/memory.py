@@ -15,6 +15,8 @@ import numpy as np
 ALIGNMENT = 64
 POOLED = 1 << 16
 """Bytes from which an array's memory is recycled; below, NumPy's own allocator is faster."""
+MOST_OF_A_SIZE = 32
+"""Blocks of one size that are watched; whoever keeps more arrays than that gets memory of its own for the rest."""
 KEPT = 1 << 31
 """Bytes of unused blocks that are kept at most."""
 
@@ -58,7 +60,8 @@ def block(nbytes: int) -> np.ndarray:
         _trim(size)
         memory = np.empty(size + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
-        blocks.append((memory, start))
+        if len(blocks) < MOST_OF_A_SIZE:
+            blocks.append((memory, start))
         return memory[start:start + size]
 
 
