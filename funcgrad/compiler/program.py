@@ -66,22 +66,23 @@ class Executable:
                 self.outs.append(("result", (self.results.index(out.buffer), aval.shape), aval.weak_type))
 
     def place_buffers(self) -> None:
-        """Numbers the bases: inputs and results, which Python passes; constants; the arena; what moves."""
+        """Numbers the bases: inputs, results and arena, which Python passes; constants; what moves."""
         plan = self.schedule
-        self.small = all(buffer.nbytes < memory.POOLED for buffer in self.results)
         self.plain = all(kind == "result" for kind, _, _ in self.outs) and len(self.outs) == len(self.results)
-        self.passed = [*plan.inputs, *self.results]
-        fixed = [*self.passed, *[b for b, _ in plan.consts], plan.failure]
-        for i, buffer in enumerate(fixed):
-            buffer.index = i
-        self.arena_base = len(fixed)
         needed = Lifetimes(plan.steps)
         self.can_fail = needed.failing
         offsets, self.arena_size = memory.plan([(*span, buffer.nbytes) for buffer, span in needed.spans.items()])
         self.offsets = dict(zip(needed.spans, offsets, strict=True))
-        for i, buffer in enumerate(needed.moving):
-            buffer.index = self.arena_base + 1 + i
-        self.base_count = self.arena_base + 1 + len(needed.moving)
+        if needed.spans:
+            self.results.append(Buffer(_BYTE, self.arena_size, "result"))
+            self.shapes.append(((self.arena_size,), _BYTE))
+        self.small = all(buffer.nbytes < memory.POOLED for buffer in self.results)
+        self.passed = [*plan.inputs, *self.results]
+        self.arena_base = len(self.passed) - 1
+        bases = [*self.passed, *[b for b, _ in plan.consts], plan.failure, *needed.moving]
+        for i, buffer in enumerate(bases):
+            buffer.index = i
+        self.base_count = len(bases)
 
     def assemble(self) -> None:
         """Writes the instruction table and what it refers to."""
@@ -197,13 +198,15 @@ class Executable:
         results = [np.empty(shape, dtype) for shape, dtype in self.shapes] if self.small else \
             [memory.empty(shape, dtype) for shape, dtype in self.shapes]
         try:
-            if not frame.run(self, [x._data for x in args], results):
+            frame.run(self, [x._data for x in args], results)
+            if self.can_fail and frame.failed[0]:
+                frame.failed[0] = 0
                 return None
         finally:
             self.frames.append(frame)
-        if self.plain:
+        if self.plain:  # the arena comes behind the results
             return [_typed_array(data if aval.shape else data[()], aval)
-                    for data, aval in zip(results, self.out_avals, strict=True)]
+                    for data, aval in zip(results, self.out_avals, strict=False)]
         return [self.out(kind, detail, weak, args, results) for kind, detail, weak in self.outs]
 
     def out(self, kind: str, detail: Any, weak: bool, args: Sequence[DeviceArray], results: list[np.ndarray]) -> DeviceArray:
@@ -242,7 +245,6 @@ class _Frame:
         self.bases = bases
         self.words[1:4] = bases, pointers, counters
         self.look = memoryview(self.words)
-        self.arena: Any = None
         self.failed = np.zeros(1, np.int64)
         self.words[bases + e.schedule.failure.index] = self.failed.ctypes.data
         self.constants = [np.ascontiguousarray(buffer_of(c)) for _, c in e.schedule.consts]
@@ -250,21 +252,13 @@ class _Frame:
             self.words[bases + buffer.index] = c.ctypes.data
         self.pack = struct.Struct(f"{3 + len(e.passed)}q").pack_into
 
-    def run(self, e: Executable, inputs: list[Any], results: list[np.ndarray]) -> bool:
-        """Runs the program; False if a kernel met an invalid operand."""
-        if e.arena_size:
-            self.arena = memory.empty((e.arena_size,), _BYTE)
-            self.words[self.bases + e.arena_base] = self.arena.ctypes.data
+    def run(self, e: Executable, inputs: list[Any], results: list[np.ndarray]) -> None:
+        """Runs the program."""
         self.pack(self.words, 8 * COUNTER, 0, 0, cpu.num_threads(), *map(id, inputs), *map(id, results))
         cpu.execute()(self.address, e.program_address)
         while self.look[STATUS]:
             self.serve(e, self.look[STATUS], inputs, results)
             cpu.execute()(self.address, e.program_address)
-        self.arena = None
-        if e.can_fail and self.failed[0]:
-            self.failed[0] = 0
-            return False
-        return True
 
     def serve(self, e: Executable, status: int, inputs: list[Any], results: list[np.ndarray]) -> None:
         """Does what the program asks for: a host step, or an input in row-major order."""
@@ -280,7 +274,7 @@ class _Frame:
         buffer = view.buffer
         if buffer.role == "arena":
             at = e.offsets[buffer]
-            flat = self.arena[at:at + buffer.nbytes].view(buffer.dtype)
+            flat = results[-1][at:at + buffer.nbytes].view(buffer.dtype)
         elif buffer.role == "moving":
             size = 1 + sum((n - 1) * abs(s) for n, s in zip(view.shape, view.strides, strict=True)) + view.offset
             address = int(self.words[self.bases + buffer.index])

@@ -311,7 +311,7 @@ sqrt_p = elementwise("sqrt", lambda xp, x: xp.sqrt(x), Partials(lambda y, x: 0.5
 rsqrt_p = elementwise("rsqrt", lambda xp, x: (1 / xp.sqrt(x)).astype(x.dtype), Partials(lambda y, x: -0.5 * y / x),
                       "rsqrt({0})")
 cbrt_p = elementwise("cbrt", lambda xp, x: xp.cbrt(x), Partials(lambda y, x: y / (3 * x)), "cbrt({0})")
-square_p = elementwise("square", lambda xp, x: xp.square(x), Partials(lambda y, x: 2 * x), {"iufc": "{0} * {0}"})
+square_p = elementwise("square", lambda xp, x: xp.multiply(x, x), Partials(lambda y, x: 2 * x), {"iufc": "{0} * {0}"})
 logistic_p = elementwise("logistic", lambda xp, x: _logistic(xp, x), Partials(lambda y, x: y * (1 - y)), "logistic({0})")
 
 
