@@ -60,3 +60,12 @@ def test_products_divided_into_blocks(m, n, k, flags):
     b = rng.integers(-3, 4, (n, k) if flags & 2 else (k, n)).astype(np.float32)
     f = fg.jit(lambda a, b: (a.T if flags & 1 else a) @ (b.T if flags & 2 else b))
     np.testing.assert_array_equal(f(a, b), (a.T if flags & 1 else a) @ (b.T if flags & 2 else b))
+
+
+@pytest.mark.parametrize("n", [17, 2047, 2048, 2049, 120_000, 1_000_003])
+def test_long_sums_keep_their_digits(n):
+    """Squares of bytes in float32, whole and row by row: within 4 units of the exact sum."""
+    x = np.random.default_rng(0).integers(0, 256, (3, n)).astype(np.float32) ** 2
+    for total, exact in ((fg.jit(fnp.sum)(x[0]), x[0].astype(np.float64).sum()),
+                         (fg.jit(lambda x: fnp.sum(x, axis=1))(x), x.astype(np.float64).sum(1))):
+        assert np.max(np.abs(np.asarray(total, np.float64) - exact) / np.spacing(exact.astype(np.float32))) <= 4

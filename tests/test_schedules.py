@@ -268,10 +268,14 @@ def kernel(pointers, sizes, start, stop):
     s0 = word(sizes, 0)
     for r in range(start, stop):
         t0 = f64(0.0)
-        for j0 in range(s0):
-            v1 = p0[j0]
-            t0 = plus_f64(t0, v1)
-        p1[0] = t0
+        for j0b in range(0, s0, 2048):
+            t1 = f64(0.0)
+            for j0 in range(j0b, min(j0b + 2048, s0)):
+                v3 = p0[j0]
+                t1 = plus_f64(t1, v3)
+            t0 = t0 + f64(t1)
+        v2 = f64(t0)
+        p1[0] = v2
 """),
 }
 

@@ -35,6 +35,8 @@ CHUNK = 1 << 16
 """The work, in additions, that one thread takes at a time. Fixed, so that results do not depend on the threads."""
 PASSED = {"f32": np.float32, "f64": np.float64}
 """The types in which constants are passed."""
+BLOCK = 2048
+"""Elements that are summed up in the lanes of vectors before they are added to a total."""
 MOST_CHUNKS = 64
 """Chunks at most where each of them leaves a partial result."""
 RECOMPUTED = 6
@@ -236,6 +238,8 @@ class _Writer:
         self.row: list[str] = []  # once for each row
         self.end: list[str] = []  # after the rows
         self.lines = self.row
+        self.sums: list[tuple[str, str, str, str]] = []  # totals, what a block adds up, from which zero, in which dtype
+        self.totals: list[str] = []  # what a row has after a loop
         self.names: dict[Var, str] = {}
         self.loads: dict[int, str] = {}
         self.base_of: dict[int, str] = {}
@@ -252,7 +256,10 @@ class _Writer:
             rows = [*[f"i{a} = l" for a in self.lanes if a in self.pinned()], *rows]
             count = self.word(math.prod(self.sizes[a] for a in self.lanes))
             rows = [f"for l in range({count}):", *["    " + line for line in rows]]
-        return [*self.start, "for r in range(start, stop):", *["    " + line for line in [*index, *rows]], *self.end]
+        rows = [*index, *rows]
+        if self.sums:
+            return [*self.start, *self.in_blocks("r", "start", "stop", rows), *self.end]
+        return [*self.start, "for r in range(start, stop):", *["    " + line for line in rows], *self.end]
 
     def outer_index_lines(self) -> list[str]:
         """The index along each group of outer axes, from the number of the row."""
@@ -439,22 +446,59 @@ class _Writer:
                 body.append(f"p{operand.slot}[{self.index(operand)}] = {name}")
         self.lines = self.row
         if body:
-            self.row += self.nest(body)
+            self.row += [*self.nest(body), *self.totals]
+            self.totals = []
 
     def nest(self, body: list[str]) -> list[str]:
         """Loops over the inner axes around some lines."""
         pinned = self.pinned()
         lines = [f"i{g[0]} = j{k}" for k, g in enumerate(self.inner_groups) if g[0] in pinned] + body
-        for k in range(len(self.inner_groups) - 1, -1, -1):
+        last = len(self.inner_groups) - 1
+        for k in range(last, -1, -1):
             size = math.prod(self.sizes[a] for a in self.inner_groups[k])
             count = str(size) if size <= UNROLLED else self.word(size)
-            lines = [f"for j{k} in range({count}):", *["    " + line for line in lines]]
+            if k == last and self.sums:
+                lines = self.in_blocks(f"j{k}", "0", count, lines, size > UNROLLED)
+            else:
+                lines = [f"for j{k} in range({count}):", *["    " + line for line in lines]]
         return lines
+
+    def in_blocks(self, index: str, first: str, end: str, body: list[str], long: bool = True) -> list[str]:
+        """The innermost loop around a body with sums: those of a block are added in the lanes of vectors, blocks one by one.
+
+        A lane then adds few numbers, and the totals are wide, so long sums keep their digits.
+        """
+        before = [f"{block} = {zero}" for _, block, zero, _ in self.sums]
+        after = [f"{total} = {total} + {wide}({block})" for total, block, _, wide in self.sums]
+        self.sums = []
+        if not long:
+            return [*before, f"for {index} in range({first}, {end}):", *["    " + line for line in body], *after]
+        loop = f"for {index} in range({index}b, min({index}b + {BLOCK}, {end})):"
+        lines = [*before, loop, *["    " + line for line in body], *after]
+        return [f"for {index}b in range({first}, {end}, {BLOCK}):", *["    " + line for line in lines]]
+
+    def sum_of(self, node: Any, place: list[str]) -> tuple[str, str] | None:
+        """For a sum of many floats: the name of what a block adds up, and the text of the total at the end."""
+        dtype = accumulator(node.out.aval.dtype)
+        innermost = node.within or not (self.inner or self.lanes)
+        short = bool(self.inner) and self.width <= UNROLLED
+        if node.code[0] != "{0} + {1}" or dtypes.kind(dtype) != "f" or short or not innermost:
+            return None
+        total, block, name = self.accumulator_name(), self.accumulator_name(), computed(dtype)
+        place.append(f"{total} = f64(0.0)")
+        self.sums.append((total, block, f"{name}(0.0)", "f64"))
+        return block, f"{name}({total})"
 
     def reduction(self, node: Any, stage: int) -> None:
         """Accumulates over the row."""
-        name = self.names[node.out] = self.accumulator_name()
-        self.row.append(f"{name} = {identity(node.code, node.out.aval.dtype)}")
+        found = self.sum_of(node, self.row)
+        if found is None:
+            name = self.names[node.out] = self.accumulator_name()
+            self.row.append(f"{name} = {identity(node.code, node.out.aval.dtype)}")
+        else:
+            name, total = found
+            self.names[node.out] = self.fresh()
+            self.totals.append(f"{self.names[node.out]} = {total}")
         value = self.value(node.inputs[0], node, stage)
         self.lines.append(f"{name} = {combination(node.code, node.out.aval.dtype, name, value)}")
 
@@ -469,11 +513,15 @@ class _Writer:
         value = self.value(node.inputs[0], node, stage)
         if strides:
             place = self.index(operand, f"c{operand.slot}")
+            sums, self.sums = self.sums, []
             self.start += self.nest([f"p{operand.slot}[{place}] = {identity(node.code, node.out.aval.dtype)}"])
+            self.sums = sums
             now = f"p{operand.slot}[{place}]"
             self.lines.append(f"{now} = {combination(node.code, node.out.aval.dtype, now, value)}")
         else:
-            name = self.accumulator_name()
-            self.start.append(f"{name} = {identity(node.code, node.out.aval.dtype)}")
+            found = self.sum_of(node, self.start)
+            name, total = found or [self.accumulator_name()] * 2
+            if found is None:
+                self.start.append(f"{name} = {identity(node.code, node.out.aval.dtype)}")
             self.lines.append(f"{name} = {combination(node.code, node.out.aval.dtype, name, value)}")
-            self.end.append(f"p{operand.slot}[c{operand.slot}] = {name}")
+            self.end.append(f"p{operand.slot}[c{operand.slot}] = {total}")
