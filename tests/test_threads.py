@@ -51,11 +51,9 @@ PROGRAMS = {
     "scan": (lambda x: lax.scan(lambda c, row: (fnp.tanh(c + row), fnp.sum(c)), x[0], x), np.resize(FLAT, (4, 150_000))),
     "random numbers": (lambda x: x + fg.random.normal(fg.random.key(0), x.shape), FLAT),
     "gradient of rows": (gradient(lambda x: fg.nn.softmax(x, axis=1) ** 2), TALL),
-}
-PRODUCTS = {
-    "of matrices": (fnp.matmul, WIDE, TALL),
-    "of bfloat16": (fnp.matmul, fnp.asarray(WIDE).astype("bfloat16"), fnp.asarray(TALL).astype("bfloat16")),
-    "in a network": (gradient(lambda x, w: fnp.tanh(x @ w + fnp.sum(w, axis=0)) ** 2), TALL, WIDE[:, :64].copy()),
+    "product of matrices": (fnp.matmul, WIDE, TALL),
+    "product of bfloat16": (fnp.matmul, fnp.asarray(WIDE).astype("bfloat16"), fnp.asarray(TALL).astype("bfloat16")),
+    "products in a network": (gradient(lambda x, w: fnp.tanh(x @ w + fnp.sum(w, axis=0)) ** 2), TALL, WIDE[:, :64].copy()),
 }
 
 
@@ -70,20 +68,6 @@ def test_results_do_not_depend_on_the_number_of_threads(name):
     for other in results[1:]:
         for x, y in zip(results[0], other, strict=True):
             assert x.tobytes() == y.tobytes()
-
-
-@pytest.mark.parametrize("name", PRODUCTS)
-def test_large_products_do_not_depend_on_the_number_of_threads_but_for_rounding(name):
-    """BLAS divides one large product among its threads as it likes."""
-    function, *args = PRODUCTS[name]
-    f = fg.jit(function)
-    results = []
-    for threads in (1, 2, 5):
-        cpu.set_num_threads(threads)
-        results.append([np.asarray(x).astype(np.float64) for x in fg.tree.leaves(f(*args))])
-    for other in results[1:]:
-        for x, y in zip(results[0], other, strict=True):
-            np.testing.assert_allclose(x, y, rtol=1e-2 if name == "of bfloat16" else 1e-12, atol=1e-11 * np.abs(x).max())
 
 
 def test_sums_are_right_with_every_number_of_threads():
