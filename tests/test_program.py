@@ -69,3 +69,21 @@ def test_long_sums_keep_their_digits(n):
     for total, exact in ((fg.jit(fnp.sum)(x[0]), x[0].astype(np.float64).sum()),
                          (fg.jit(lambda x: fnp.sum(x, axis=1))(x), x.astype(np.float64).sum(1))):
         assert np.max(np.abs(np.asarray(total, np.float64) - exact) / np.spacing(exact.astype(np.float32))) <= 4
+
+
+def test_products_by_another_blas(monkeypatch):
+    """Where NumPy does not come with its own OpenBLAS, SciPy's is used, whose integers have 32 bits."""
+    from funcgrad.compiler import blas
+    blas.gemm.cache_clear()
+    blas.thread_functions.cache_clear()
+    try:
+        monkeypatch.setattr(blas, "_library", lambda: None)
+        assert blas.thread_functions() == (0, 0)
+        rng = np.random.default_rng(0)
+        for dtype in (np.float32, np.float64, np.complex128):
+            a, b = (rng.integers(-3, 4, shape).astype(dtype) for shape in ((90, 170), (170, 130)))
+            np.testing.assert_array_equal(fg.jit(lambda a, b: a @ b)(a, b), a @ b)
+            np.testing.assert_array_equal(fg.jit(lambda a, b: (b.T @ a.T) * 2)(a, b), (b.T @ a.T) * 2)
+    finally:
+        blas.gemm.cache_clear()
+        blas.thread_functions.cache_clear()
