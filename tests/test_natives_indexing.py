@@ -207,11 +207,10 @@ def test_searchsorted_in_many_chunks():
 @pytest.mark.parametrize("what", ["set", "add", "max"])
 def test_repeated_and_sorted_indices_are_applied_in_order(dtype, what):
     rng = np.random.default_rng(5)
-    if np.dtype(dtype).kind == "c" and what == "max":
-        pytest.skip("complex numbers are compared by the host")
+    expected = "host" if np.dtype(dtype).kind == "c" and what == "max" else "kernel"  # complex numbers are compared by NumPy
     for index in (np.sort(rng.integers(0, 7, 1000)), rng.integers(0, 7, 1000), np.zeros(1000, int), np.repeat([3, 1, 3], 50)):
         u = (rng.standard_normal((len(index), 5)) * 10.0 ** rng.integers(-3, 4, (len(index), 5))).astype(dtype)
-        assert both(lambda i, u: getattr(fnp.zeros((7, 5), dtype).at[i], what)(u), index, u)[-1] == "kernel"
+        assert both(lambda i, u: getattr(fnp.zeros((7, 5), dtype).at[i], what)(u), index, u)[-1] == expected
         both(lambda i, u: getattr(fnp.zeros(7, dtype).at[i], what)(u[:, 0]), index, u)
 
 

@@ -6,21 +6,19 @@ import math
 import re
 from types import SimpleNamespace
 
+import mpmath as mp
 import numpy as np
 import pytest
 
-pytest.importorskip("numba")
-mp = pytest.importorskip("mpmath")
-
-import funcgrad.ops.elementwise as elementwise  # noqa: E402
-import funcgrad.ops.numeric as numeric  # noqa: E402
-import funcgrad.ops.random_bits as random_bits  # noqa: E402
-import funcgrad.ops.special as special  # noqa: E402
-import funcgrad.ops.structural as structural  # noqa: E402
-from funcgrad import dtypes  # noqa: E402
-from funcgrad.compiler import expressions, kernel, library, vecmath  # noqa: E402
-from funcgrad.core.primitive import Kind, Primitive  # noqa: E402
-from funcgrad.core.types import shaped_array  # noqa: E402
+import funcgrad.ops.elementwise as elementwise
+import funcgrad.ops.numeric as numeric
+import funcgrad.ops.random_bits as random_bits
+import funcgrad.ops.special as special
+import funcgrad.ops.structural as structural
+from funcgrad import dtypes
+from funcgrad.compiler import expressions, kernel, library, vecmath
+from funcgrad.core.primitive import Kind, Primitive
+from funcgrad.core.types import shaped_array
 
 FLOATS = {"f32": np.float32, "f64": np.float64}
 

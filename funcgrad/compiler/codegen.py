@@ -54,7 +54,6 @@ class Kernel:
     rows: int
     chunk: int
     nodes: list[Any]
-    work: int
 
     @property
     def chunks(self) -> int:
@@ -204,7 +203,7 @@ class _Writer:
         head += [f"{name} = {self.definitions.get(name, f'word(sizes, {i})')}" for i, (name, _) in enumerate(self.words)]
         source = "\n    ".join(["def kernel(pointers, sizes, start, stop):", *head, *body]) + "\n"
         return Kernel(source, [o.view for o in self.operands], [o.written for o in self.operands],
-                      [value for _, value in self.words], rows, self.chunk, list(cluster.nodes), work)
+                      [value for _, value in self.words], rows, self.chunk, list(cluster.nodes))
 
     def text_of(self, node: Any, args: Sequence[str]) -> str:
         """The expression of a node on named operands."""
@@ -238,7 +237,7 @@ class _Writer:
         self.row: list[str] = []  # once for each row
         self.end: list[str] = []  # after the rows
         self.lines = self.row
-        self.sums: list[tuple[str, str, str, str]] = []  # totals, what a block adds up, from which zero, in which dtype
+        self.sums: list[tuple[str, str, str]] = []  # totals, what a block adds up, and its zero
         self.totals: list[str] = []  # what a row has after a loop
         self.names: dict[Var, str] = {}
         self.loads: dict[int, str] = {}
@@ -468,8 +467,8 @@ class _Writer:
 
         A lane then adds few numbers, and the totals are wide, so long sums keep their digits.
         """
-        before = [f"{block} = {zero}" for _, block, zero, _ in self.sums]
-        after = [f"{total} = {total} + {wide}({block})" for total, block, _, wide in self.sums]
+        before = [f"{block} = {zero}" for _, block, zero in self.sums]
+        after = [f"{total} = {total} + f64({block})" for total, block, _ in self.sums]
         self.sums = []
         if not long:
             return [*before, f"for {index} in range({first}, {end}):", *["    " + line for line in body], *after]
@@ -486,7 +485,7 @@ class _Writer:
             return None
         total, block, name = self.accumulator_name(), self.accumulator_name(), computed(dtype)
         place.append(f"{total} = f64(0.0)")
-        self.sums.append((total, block, f"{name}(0.0)", "f64"))
+        self.sums.append((total, block, f"{name}(0.0)"))
         return block, f"{name}({total})"
 
     def reduction(self, node: Any, stage: int) -> None:

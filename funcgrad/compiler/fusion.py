@@ -155,16 +155,14 @@ class Fusion:
             small = _product(cluster.sizes) <= SMALL
             if reduced == cluster.every and not small:
                 return self.join_partial(cluster, node, kept, None)
-            if small and not self.has_partials(cluster) or last in reduced:
-                if self.has_partials(cluster) and not self.partials_allow(cluster, reduced):
+            if small and not cluster.closed or last in reduced:
+                if not self.partials_allow(cluster, reduced):
                     return False
                 cluster.inner = reduced
                 self.join(cluster, node, kept)
                 return True
             columns = cluster.every - reduced
-            if self.has_partials(cluster) and not self.partials_allow(cluster, columns):
-                return False
-            return self.join_partial(cluster, node, kept, columns)
+            return self.partials_allow(cluster, columns) and self.join_partial(cluster, node, kept, columns)
         if everything and reduced == cluster.inner:
             self.join(cluster, node, kept)
             return True
@@ -173,9 +171,6 @@ class Fusion:
         if cluster.inner is not None and present == cluster.outer == reduced:
             return self.join_partial(cluster, node, kept, cluster.inner)
         return False
-
-    def has_partials(self, cluster: Cluster) -> bool:
-        return bool(cluster.closed)
 
     def partials_allow(self, cluster: Cluster, inner: frozenset[int]) -> bool:
         """Whether the partial results that a cluster already has can be had with these axes innermost."""

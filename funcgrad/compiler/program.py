@@ -254,7 +254,8 @@ class _Frame:
 
     def run(self, e: Executable, inputs: list[Any], results: list[np.ndarray]) -> None:
         """Runs the program."""
-        self.failed[0] = 0  # a host step that raised may have left it set
+        if e.can_fail:
+            self.failed[0] = 0  # a host step that raised may have left it set
         self.pack(self.words, 8 * COUNTER, 0, 0, cpu.num_threads(), *map(id, inputs), *map(id, results))
         cpu.execute()(self.address, e.program_address)
         while self.look[STATUS]:
