@@ -1,15 +1,16 @@
 """The table of operations: what each is called, on which arguments, and how many times it is differentiable.
 
 A row drives every check of ``test_operations.py``: value and type, staging, forward and reverse mode, batching. A new
-primitive needs a row here; ``test_primitives.py`` fails for one that no row reaches.
+primitive needs a row here or in the table of its family; ``test_primitives.py`` fails for one that no row reaches.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
+import operations_convolution
+import operations_fft
+import operations_linalg
+import operations_special
+from operation import Operation, bools, cplx, ints, positive, real, row, unit
 
 from funcgrad import lax
 from funcgrad import numpy as fnp
@@ -19,57 +20,6 @@ from funcgrad.ops import reduction as red
 from funcgrad.ops import sorting as so
 from funcgrad.ops import special as sp
 from funcgrad.ops import structural as s
-
-_RNG = np.random.default_rng(7)
-
-
-def real(*shape: int, low: float = -2.0, high: float = 2.0) -> np.ndarray:
-    """Values spread over an interval, all different and away from its ends."""
-    n = int(np.prod(shape, dtype=int))
-    points = low + (high - low) * (np.arange(n) + 0.35 + 0.3 * _RNG.random(n)) / max(n, 1)
-    return _RNG.permutation(points).reshape(shape)
-
-
-def positive(*shape: int) -> np.ndarray:
-    return real(*shape, low=0.3, high=2.5)
-
-
-def unit(*shape: int) -> np.ndarray:
-    return real(*shape, low=-0.9, high=0.9)
-
-
-def cplx(*shape: int) -> np.ndarray:
-    return real(*shape) + 1j * real(*shape)
-
-
-def ints(*shape: int, low: int = -5, high: int = 6) -> np.ndarray:
-    return _RNG.integers(low, high, shape)
-
-
-def bools(*shape: int) -> np.ndarray:
-    return _RNG.random(shape) < 0.5
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One row. ``order`` is how often it is differentiated in the tests; 0 if its result is not differentiable."""
-
-    name: str
-    function: Callable
-    args: tuple[Any, ...]
-    order: int = 2
-    float32: bool = True
-    modes: tuple[str, ...] = ("fwd", "rev")
-    tolerance: float | None = None
-    batched: tuple[int, ...] | None = field(default=None)
-    """Positions of the arguments that may be batched; None for all."""
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def row(name: str, function: Callable, *args: Any, **options: Any) -> Operation:
-    return Operation(name, function, args, **options)
 
 
 def _unary() -> list[Operation]:
@@ -204,4 +154,5 @@ def _special() -> list[Operation]:
 
 
 OPERATIONS: list[Operation] = [*_unary(), *_binary(), *_integer(), *_complex(), *_structural(), *_reduction(), *_contraction(),
-                               *_indexing(), *_sorting(), *_special()]
+                               *_indexing(), *_sorting(), *_special(), *operations_convolution.rows(),
+                               *operations_fft.rows(), *operations_linalg.rows(), *operations_special.rows()]
