@@ -217,7 +217,7 @@ GOLDEN: dict[str, tuple[str, str]] = {
     "outer product": ("kernel", "2 kernel"),
     "projection": ("2 kernel", "4 kernel"),
     "cumulative sums": ("cumsum + kernel", "2 cumsum + 3 kernel"),
-    "rows by index": ("gather + kernel", "gather + 2 kernel + scatter_add"),
+    "rows by index": ("gather + kernel", "gather + kernel + scatter_add"),
     "transposed sum": ("2 kernel", "3 kernel"),
     "differences": ("2 kernel", "4 kernel + 2 pad"),
     "recurrent": ("3 kernel + loop of (gemm + kernel)", "6 kernel + loop of (2 gemm + 2 kernel) + loop of (gemm + 2 kernel)"),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from funcgrad.compiler import blas
 from funcgrad.compiler.contraction import is_small, product, small_product
 from funcgrad.compiler.expressions import accumulator, expressible, product_template, reducible, supported
 from funcgrad.compiler.fusion import Fusion
-from funcgrad.compiler.natives import NATIVES, STRIDED
+from funcgrad.compiler.natives import NATIVES, STRIDED, NativeKernel
 from funcgrad.compiler.nodes import Node, Plan
 from funcgrad.compiler.small import small_kernel
 from funcgrad.compiler.view import Buffer, View, row_major, whole
@@ -271,15 +272,44 @@ class Lowering(Fusion):
             return False
         if name in STRIDED:
             inputs = equation.inputs
-            kernel = STRIDED[name](equation, [None if type(a) is Literal else self.views[a] for a in inputs])
+            if "filled" in equation.primitive.code.arguments:
+                inputs = (self.repeated(inputs[0]), *inputs[1:])
+            views = [None if type(a) is Literal else self.views[a] for a in inputs]
+            kernel = STRIDED[name](replace(equation, inputs=inputs), views)
         else:
             kernel = NATIVES[name](equation) if name in NATIVES else None
             inputs = tuple([a if kernel is None or type(a) is Literal or self.views[a].contiguous else self.copied(a)
                             for a in equation.inputs])
         if kernel is None:
             return False
-        self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
+        if kernel.parts > 1:
+            self.add_up(kernel, inputs, equation)
+        else:
+            self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
         return True
+
+    def repeated(self, atom: Atom) -> Atom:
+        """The constant that an array repeats, if it does."""
+        producer = None if type(atom) is Literal else self.producer.get(atom)  # type: ignore[arg-type]
+        source = atom if producer is None or producer.code != "{0}" else producer.inputs[0]
+        return source if type(source) is Literal and source.value.dtype == atom.aval.dtype else atom
+
+    def add_up(self, kernel: NativeKernel, inputs: tuple[Atom, ...], equation: Equation) -> None:
+        """A kernel that writes parts, and their sum."""
+        out, = equation.outs
+        shape, size = out.aval.shape, out.aval.size
+        parts = Var(shaped_array((kernel.parts, *shape), out.aval.dtype))
+        self.alone(Node(inputs, (parts,), "native", kernel, equation=equation))
+        total = None
+        for i in range(kernel.parts):
+            part = Var(out.aval)
+            self.alias(part, parts, View(self.views[parts].buffer, shape, row_major(shape), i * size), None)
+            if total is None:
+                total = part
+            else:
+                more = out if i == kernel.parts - 1 else Var(out.aval)
+                self.fuse(Node((total, part), (more,), "map", "{0} + {1}", equation=equation))
+                total = more
 
 
 def _renamed(shape: tuple[int, ...], equation: Equation) -> tuple[int | None, ...] | None:
