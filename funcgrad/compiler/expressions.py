@@ -53,6 +53,11 @@ def expressible(equation: Equation) -> bool:
     return expression(equation, [f"v{i}" for i in range(len(equation.inputs))]) is not None
 
 
+def is_sum(equation: Equation) -> bool:
+    """Whether an equation is the sum of its two operands."""
+    return len(equation.inputs) == 2 and expression(equation, "ab") == "a + b"
+
+
 def expression(equation: Equation, args: Sequence[str]) -> str | None:
     """The scalar expression of an elementwise equation on named operands."""
     return _expression(equation.primitive, tuple([atom.aval.dtype for atom in equation.inputs]), equation.outs[0].aval.dtype,

@@ -118,7 +118,7 @@ class Executable:
 
     def gemm(self, step: Step) -> None:
         found, dtype = step.kernel, step.writes[0].buffer.dtype
-        self.instruction(GEMM, blas.gemm(dtype), self.add_operands([*step.reads, *step.writes]), 3, len(self.sizes),
+        self.instruction(GEMM, blas.gemm(dtype), self.add_operands([*step.reads[:2], *step.writes]), 3, len(self.sizes),
                          found.matrices, 0 if found.shared else found.matrices)
         self.sizes += found.words(dtype)
 
