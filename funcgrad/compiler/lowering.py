@@ -20,7 +20,7 @@ from funcgrad.compiler.natives import NATIVES, STRIDED, NativeKernel
 from funcgrad.compiler.nodes import Node, Plan
 from funcgrad.compiler.small import small_kernel
 from funcgrad.compiler.view import Buffer, View, row_major, whole
-from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
+from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, has_effects
 from funcgrad.core.primitive import INDEX, Kind, Native
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.types import shaped_array
@@ -32,6 +32,7 @@ class Lowering(Fusion):
     def __init__(self, jaxpr: Jaxpr, parent: Lowering | None = None):
         super().__init__(parent)
         self.jaxpr = jaxpr
+        self.ordered = has_effects(jaxpr)
         self.sums: dict[Node, list[Node]] = {}
         """Matrix products that are added up in one place, by the last of them."""
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.core.jaxpr import Jaxpr, has_effects
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import interpret, stage
 from funcgrad.core.types import Zero
-from funcgrad.passes.dead_code import prune
+from funcgrad.errors import message
+from funcgrad.passes.dead_code import prune, without_effects
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_call, jvp_jaxpr, spread
@@ -70,10 +71,18 @@ checkpoint_p = Primitive(
 
 
 def tangent_jaxpr(jaxpr: Jaxpr, active: tuple[bool, ...]) -> tuple[Jaxpr, tuple[bool, ...]]:
-    """The program from primals and active tangents to the tangents of the results that are not zero."""
+    """The program from primals and active tangents to the tangents of the results that are not zero.
+
+    What it computes again has no effects again. Raises TypeError if an effect gives a result.
+    """
     key = ("tangents", active)
     if key not in jaxpr.cache:
-        program, mask = jvp_jaxpr(jaxpr, active)
+        silent = without_effects(jaxpr)
+        if has_effects(silent):
+            raise TypeError(message("differentiation: the program would be computed again, with its effects",
+                                    "an io_callback whose result is used, under checkpoint or in a while_loop", None,
+                                    "pure_callback, if the function has no side effects, or the call outside of it"))
+        program, mask = jvp_jaxpr(silent, active)
         jaxpr.cache[key] = prune(program, [i >= len(mask) for i in range(len(program.outs))])[0], mask
     return jaxpr.cache[key]
 
@@ -83,7 +92,7 @@ def checkpoint_linear_transpose(cotangents: tuple, *args: Any, jaxpr: Jaxpr, act
     given = iter(cotangents)
     cts = [next(given) if nz else None for nz in tangent_jaxpr(jaxpr, active)[1]]
     nonzero = tuple([ct is not None and type(ct) is not Zero for ct in cts])
-    program, mask = vjp_jaxpr(jaxpr, active, nonzero)
+    program, mask = vjp_jaxpr(without_effects(jaxpr), active, nonzero)
     results = iter(checkpoint_p.bind(*args[:count], *[ct for ct, nz in zip(cts, nonzero, strict=True) if nz], jaxpr=program))
     return (*[None] * count, *[next(results) if m else None for m in mask])
 

@@ -30,8 +30,9 @@ from funcgrad.control.programs import (
     types,
     where_marked,
 )
+from funcgrad.control.scan import one_by_one
 from funcgrad.core.array import DeviceArray, aval_of, describe
-from funcgrad.core.jaxpr import Jaxpr, Var
+from funcgrad.core.jaxpr import Jaxpr, Var, has_effects
 from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import as_value, eval_jaxpr
 from funcgrad.core.structure import Choice
@@ -321,6 +322,8 @@ def cond_transpose(cotangents: tuple, index: Any, *args: Any, branches: tuple[Ja
 
 def cond_batch(axis: Axis, args: tuple, axes: tuple, *, branches: tuple[Jaxpr, ...]) -> tuple:
     (index, *operands), (place, *places) = args, axes
+    if place is not None and any(map(has_effects, branches)):
+        return one_by_one(cond_p, axis, args, axes, {"branches": branches})
     if place is not None:
         return _select_branches(axis, index, operands, places, branches)
     if _known(index):
