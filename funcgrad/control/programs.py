@@ -119,6 +119,8 @@ def lent(mask: Any, values: Sequence[Any]) -> list[Any]:
     A program that is meant for the marked examples then meets only values it is meant for: no index out of bounds and
     no NaN comes from an example whose result is not used. All batch axes are in front.
     """
+    if not mask.size:
+        return list(values)
     first = argmax(convert_element_type(mask, np.int32), 0)
     return [where_marked(mask, x, broadcast_in_dim(dynamic_index_in_dim(x, first, 0, False), x.shape,
                                                    range(1, len(x.shape)))) for x in values]

@@ -47,15 +47,19 @@ def print(fmt: str, *args: Any, ordered: bool = False, partitioned: bool = False
       ordered, partitioned: accepted for compatibility; lines always come in the order of the program.
       skip_format_check: do not look for values that the text does not mention.
 
-    Under ``vmap`` there is a line for each example. Raises ValueError if a value has no place in the text, IndexError or
-    KeyError if a place has no value.
+    Under ``vmap`` there is a line for each example. Raises ValueError if a value has no place in the text, or a place
+    no value.
 
     >>> fg.vmap(lambda x: print("{:.1f}", x))(fnp.arange(2.0))
     0.0
     1.0
     """
     if not skip_format_check:
-        _Formatter().format(fmt, *tree_map(_stand_in, args), **tree_map(_stand_in, kwargs))
+        try:
+            _Formatter().format(fmt, *tree_map(_stand_in, args), **tree_map(_stand_in, kwargs))
+        except (IndexError, KeyError):
+            raise ValueError(message("debug.print: the text has a place that no value is for", repr(fmt),
+                                     "a value for each place {} and {name}")) from None
 
     def show(*values: Any, **named: Any) -> None:
         builtins.print(fmt.format(*values, **named))

@@ -42,13 +42,13 @@ def relu6(x: Any) -> Any:
 
 
 def leaky_relu(x: Any, negative_slope: Any = 1e-2) -> Any:
-    """x where it is not negative, else ``negative_slope * x``; its derivative at 0 is 1."""
-    return fnp.where(fnp.greater_equal(x, 0), x, negative_slope * x)
+    """x where it is positive, else ``negative_slope * x``; its derivative at 0 is ``negative_slope``."""
+    return fnp.where(fnp.greater(x, 0), x, negative_slope * x)
 
 
 def hard_tanh(x: Any) -> Any:
-    """x kept between -1 and 1; its derivative at both ends is 1."""
-    return fnp.where(fnp.greater(x, 1), 1, fnp.where(fnp.less(x, -1), -1, x))
+    """x kept between -1 and 1; its derivative at both ends is 0."""
+    return fnp.where(fnp.greater_equal(x, 1), 1, fnp.where(fnp.less_equal(x, -1), -1, x))
 
 
 def hard_sigmoid(x: Any) -> Any:

@@ -364,7 +364,7 @@ def fmin(x1: Any, x2: Any, /) -> Any:
 def clip(arr: Any, /, min: Any = None, max: Any = None) -> Any:
     """arr kept between ``min`` and ``max``, either of which may be None; they broadcast and promote.
 
-    The gradient is 1 inside, 0 outside and a half on a bound. Raises ValueError for complex numbers.
+    The gradient is 1 inside, 0 outside and on a bound that is a number. Raises ValueError for complex numbers.
     """
     out = unary_arg("clip", arr)
     if any(x is not None and check_arg("clip", x).dtype.kind == "c" for x in (out, min, max)):
