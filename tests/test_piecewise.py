@@ -67,6 +67,16 @@ def test_gradients_of_closed_over_values():
     assert float(fg.jit(fg.grad(f))(3.0)) == pytest.approx(2.0 + 0.5 + 2)
 
 
+def test_a_piece_that_nobody_selects_has_no_derivative():
+    x = -np.ones(3)
+    for f in (lambda a: fnp.sum(fg.piecewise(x > 0, lambda v: a * fnp.sqrt(v), lambda v: v, x)),
+              lambda a: fnp.sum(fg.vmap(lambda v: fg.lax.cond(v > 0, lambda: fnp.sqrt(v) / a, lambda: a))(x)),
+              lambda a: fnp.sum(fg.piecewise(x > 0, lambda v, b: fnp.log(v) ** b, lambda v, b: b * b, x, a)) / 2):
+        for order in (1, 2):
+            for g in (directional(f, order), fg.jit(directional(f, order)), fg.grad(f) if order == 1 else fg.grad(fg.grad(f))):
+                assert np.isfinite(g(fnp.asarray(0.0))).all()
+
+
 def test_numpy_piecewise_is_as_careful():
     f = lambda x: fnp.piecewise(x, [x < 0, x > 0], [lambda v: -v, lambda v: fnp.sqrt(v), 0.0])  # noqa: E731
     np.testing.assert_array_equal(f(X), [2.0, 0.0, 1.0, 0.5])
