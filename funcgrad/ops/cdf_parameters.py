@@ -69,7 +69,8 @@ def _integral(log_weight: Callable, factor: Callable, length: Any) -> Any:
     """The integral of exp(log_weight(s)) * factor(s) over s from 0 to where the weight vanishes."""
     length = _window(log_weight, length)
     s = _POINTS * length
-    return np.sum(_WEIGHTS * np.exp(log_weight(s)) * factor(s), axis=0) * length
+    # One by one, since the order in which NumPy sums depends on how many elements there are.
+    return sum(_WEIGHTS * np.exp(log_weight(s)) * factor(s)) * length
 
 
 def _log_ratio(x: Any, a: Any) -> Any:
