@@ -42,7 +42,10 @@ def computed_wide(impl: Callable) -> Callable:
     def wrapped(xp: Any, *args: Any, **params: Any) -> Any:
         dtype = args[0].dtype
         wide = np.complex128 if dtype.kind == "c" else np.float64
-        return impl(*[x.astype(wide, copy=False) for x in args], **params).astype(dtype, copy=False)
+        if dtype == wide:
+            return impl(*args, **params)
+        with np.errstate(over="ignore"):  # as SciPy, which overflows without a warning
+            return impl(*[x.astype(wide) for x in args], **params).astype(dtype)
 
     return wrapped
 
@@ -209,16 +212,21 @@ def _in_float64(function: Callable) -> Callable:
 def _log_gamma_density(a: Any, x: Any) -> Any:
     """(a - 1) log(x) - x - lgamma(a); for large a by Stirling's formula, whose large terms cancel exactly."""
     large = a > 100
-    b = chosen(large, a, np.float64(100))
-    distance = (x - b) / b
+    b, y = chosen(large, a, np.float64(100)), chosen(large, x, np.float64(100))
+    distance = (y - b) / b
     inverse = 1 / b
     rest = inverse * (1 / 12 - square(inverse) * (1 / 360 - square(inverse) * (1 / 1260 - square(inverse) / 1680)))
-    stirling = 0.5 * log(b / (2 * math.pi)) - rest + b * (log1p(distance) - distance) - log(x)
+    stirling = 0.5 * log(b / (2 * math.pi)) - rest + b * (log1p(distance) - distance) - log(y)
     c = chosen(large, np.float64(1), a)
     return chosen(large, stirling, xlogy(c - 1, x) - x - lgamma(c))
 
 
-_gamma_density = _in_float64(lambda a, x: exp(_log_gamma_density(a, x)))
+def _density_to_infinity(a: Any, x: Any) -> Any:
+    end = x == math.inf
+    return chosen(end, np.float64(0), exp(_log_gamma_density(a, chosen(end, np.float64(1), x))))
+
+
+_gamma_density = _in_float64(_density_to_infinity)
 
 
 def _gamma_log_derivative(a: Any, x: Any) -> Callable:
@@ -245,7 +253,6 @@ def igamma_grad_a(a: Any, x: Any) -> Any:
     """The derivative of igamma(a, x) with respect to a."""
     a, x = inexact_args("igamma_grad_a", a, x)
     density = _gamma_density(None, a, x)
-    # A density of 0, at infinity too, leaves nothing of the ratio.
     return mul(density, chosen(density > 0, igamma_ratio(a, x, 1), a * 0))
 
 

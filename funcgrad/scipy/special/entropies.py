@@ -75,7 +75,9 @@ def kl_div(p: Any, q: Any) -> Any:
     Array(0., dtype=float64, weak_type=True)
     """
     p, q = inexact_args("kl_div", p, q)
-    return rel_entr(p, q) - p + q
+    entropy = rel_entr(p, q)
+    outside = entropy == np.inf
+    return fnp.where(outside, np.inf, entropy - fnp.where(outside, 0, p) + fnp.where(outside, 0, q))
 
 
 # ---------------------------------------------------------------- logits and powers

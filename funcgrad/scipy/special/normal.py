@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 import funcgrad.numpy as fnp
 from funcgrad import lax
 from funcgrad.errors import message
@@ -125,4 +123,4 @@ def owens_t(h: Any, a: Any) -> Any:
 
 def log_density(x: Any) -> Any:
     """The logarithm of the normal density."""
-    return -0.5 * (x * x) - np.log(2 * np.pi) / 2
+    return -0.5 * (x * x) - 0.5 * math.log(2 * math.pi)

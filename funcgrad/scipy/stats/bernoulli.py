@@ -4,7 +4,6 @@ In: arrays and numbers, promoted and broadcast. Out: arrays. Names and signature
 """
 from __future__ import annotations
 
-import funcgrad.numpy as fnp
 from funcgrad.scipy.special import xlog1py, xlogy
 from funcgrad.scipy.stats.family import Family, exponential
 
@@ -36,7 +35,7 @@ def cdf(k, p):
 @_UNMOVED.quantile
 def ppf(q, p):
     """The least k whose ``cdf`` is not below q."""
-    return fnp.where(q <= 1 - p, 0.0, 1.0)
+    return (q > 1 - p).astype(q.dtype)
 
 
 pmf = exponential(logpmf)

@@ -10,7 +10,7 @@ import numpy as np
 
 import funcgrad.numpy as fnp
 from funcgrad.ops.special import inexact_args
-from funcgrad.scipy.special import entr, gammaincc, gammaln, xlogy
+from funcgrad.scipy.special import gammaincc, gammaln, xlogy
 from funcgrad.scipy.stats.family import Family, exponential
 
 _FAMILY = Family(0.0, math.inf, valid=lambda mu: mu >= 0, moved=("loc",), whole=True)
@@ -45,7 +45,8 @@ def entropy(mu, loc=0):
     small = mu < _SMALL
     few = fnp.where(small & (mu > 0), mu, 1.0)
     counts = np.arange(_COUNTS, dtype=np.float64).astype(mu.dtype).reshape((-1,) + (1,) * mu.ndim)
-    total = fnp.sum(entr(fnp.exp(_log_probability(counts, few))), axis=0)
+    logarithms = _log_probability(counts, few)
+    total = -fnp.sum(fnp.exp(logarithms) * logarithms, axis=0)
     many = 1 / fnp.where(small, _SMALL, mu)
     series = 0.5 * fnp.log(2 * math.pi * math.e / many) - many * (1 / 12 + many * (1 / 24 + many * 19 / 360))
     return fnp.where(mu >= 0, fnp.where(small, fnp.where(mu > 0, total, 0.0), series), np.nan)

@@ -7,6 +7,7 @@ In: arrays. Out: arrays.
 """
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ class ModeResult(NamedTuple):
 def mode(a: Any, axis: int | None = 0, nan_policy: str = "propagate", keepdims: bool = False) -> ModeResult:
     """The most frequent value along an axis (None: of all), the least of several, and its count.
 
-    Where there is a NaN, the mode is NaN; of nothing it is NaN too. Raises NotImplementedError for the policies "omit" and
+    NaNs count as equal values; the mode of nothing is NaN. Raises NotImplementedError for the policies "omit" and
     "raise", ValueError for others than "propagate".
 
     >>> mode(fnp.array([3, 1, 3, 1, 2]))
@@ -39,8 +40,8 @@ def mode(a: Any, axis: int | None = 0, nan_policy: str = "propagate", keepdims: 
     if axis is not None:
         axis = range(a.ndim)[axis]
         shape = [1 if i == axis else n for i, n in enumerate(a.shape)]
-    rows = a.reshape(1, -1) if axis is None else fnp.moveaxis(a, axis, -1).reshape(-1, a.shape[axis])
-    found, counts = vmap(_mode)(rows) if rows.shape[1] else (np.full(len(rows), np.nan), np.zeros(len(rows), np.int64))
+    rows = a.reshape(1, -1) if axis is None else fnp.moveaxis(a, axis, -1).reshape(math.prod(shape), a.shape[axis])
+    found, counts = vmap(_mode)(rows) if a.size else (np.full(len(rows), np.nan), np.zeros(len(rows), np.int64))
     if not keepdims:
         shape = [n for i, n in enumerate(shape) if axis is not None and i != axis]
     return ModeResult(fnp.reshape(found, shape), fnp.reshape(counts, shape))
@@ -50,11 +51,7 @@ def _mode(row: Any) -> tuple[Any, Any]:
     ordered = fnp.sort(row)
     counts = fnp.searchsorted(ordered, ordered, side="right") - fnp.searchsorted(ordered, ordered, side="left")
     at = fnp.argmax(counts)
-    value, count = ordered[at], counts[at]
-    if row.dtype.kind in "fc":  # NaN is sorted to the end
-        unknown = fnp.isnan(ordered[-1])
-        value, count = fnp.where(unknown, np.nan, value), fnp.where(unknown, fnp.sum(fnp.isnan(row)), count)
-    return value, count
+    return ordered[at], counts[at]
 
 
 def rankdata(a: Any, method: str = "average", *, axis: int | None = None, nan_policy: str = "propagate") -> Any:
