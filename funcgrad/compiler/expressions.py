@@ -157,7 +157,8 @@ def product_template(dtype: np.dtype) -> str:
 
 def cost(text: str) -> int:
     """About how many additions an expression costs."""
-    return 1 + sum(EXPENSIVE for name in re.findall(r"\b([a-z_]\w*)\(", text) if name not in STORED and not is_cheap(name))
+    called = [name for name in re.findall(r"\b([a-z_]\w*)\(", text) if name not in STORED and not is_cheap(name)]
+    return 1 + EXPENSIVE * sum(10 if name.startswith("scipy_") else 1 for name in called)
 
 
 def is_cheap(function: str) -> bool:

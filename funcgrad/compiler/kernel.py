@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from funcgrad.compiler import cache
-from funcgrad.compiler.objects import unresolved
+from funcgrad.compiler.objects import provide, unresolved
 
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
@@ -81,6 +81,7 @@ def linkable(code: bytes) -> bool:
     """Whether all that an object file refers to is in the process; linking another one would end it."""
     with _lock:
         _engine()  # the process itself is searched once there is an engine
+        provide(code)
         return not unresolved(code)
 
 
