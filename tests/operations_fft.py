@@ -5,6 +5,7 @@ from operation import Operation, cplx, real, row
 
 from funcgrad import lax
 from funcgrad import numpy as fnp
+from funcgrad.scipy.fft import dct, dctn
 
 
 def _parts(z):
@@ -20,4 +21,5 @@ def rows() -> list[Operation]:
         row("rfftn", lambda v: _parts(fnp.fft.rfftn(v, (2, 3), norm="ortho")), real(3, 2)),
         row("irfft odd", lambda z: lax.fft(z, "IRFFT", (5,)), cplx(3), float32=False),
         row("irfftn even", lambda z: lax.fft(z, "IRFFT", (2, 4)), cplx(2, 3), float32=False),
+        row("dct", lambda v: dct(v, axis=0), real(4, 2)), row("dctn", lambda v: dctn(v, 3, norm="ortho"), real(2, 3)),
     ]

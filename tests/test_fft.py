@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.fft
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
+import funcgrad.scipy.fft as cosine
 from funcgrad.test_util import check_grads
 
 RNG = np.random.default_rng(3)
@@ -74,6 +76,28 @@ def test_parseval_and_the_convolution_theorem_under_transformations():
     check_grads(circular, (a, b), order=3)
 
 
+@pytest.mark.parametrize("norm", [None, "ortho", "forward"])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4])
+def test_cosine_transforms(kind, norm):
+    for name, options in (("dct", {}), ("dct", {"n": 7}), ("idct", {"n": 3, "axis": 1}), ("dctn", {}), ("dctn", {"s": (2, 6)}),
+                          ("idctn", {"axes": (2, 0), "s": (4, 2)}), ("dct", {"axis": 0})):
+        expected = getattr(scipy.fft, name)(X, kind, norm=norm, **options)
+        f = lambda x: getattr(cosine, name)(x, kind, norm=norm, **options)  # noqa: B023, E731
+        for found in (f(X), fg.jit(f)(X), fg.vmap(f)(X[None])[0]):
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(cosine.idctn(cosine.dctn(X, kind, norm=norm), kind, norm=norm), X, rtol=1e-12)
+    matrix = scipy.fft.dct(np.eye(4), kind, norm=norm, axis=0)
+    for jacobian in (fg.jacfwd, fg.jacrev):
+        np.testing.assert_allclose(jacobian(lambda x: cosine.dct(x, kind, norm=norm))(X[0, :, 0]), matrix, atol=1e-14)
+
+
+def test_cosine_transforms_of_other_dtypes():
+    np.testing.assert_allclose(cosine.dct(Z), scipy.fft.dct(Z), rtol=1e-12, atol=1e-13)
+    for dtype, expected in (("float16", "float32"), ("bfloat16", "float32"), ("int64", "float64"), ("complex64", "complex64")):
+        assert cosine.dct(fnp.ones(3).astype(dtype)).dtype == expected
+    assert cosine.dct(np.zeros((0, 3))).shape == (0, 3)
+
+
 def test_holomorphic_derivative_is_the_matrix():
     matrix = np.fft.fft(np.eye(4))
     for jacobian in (fg.jacfwd, fg.jacrev):
@@ -123,6 +147,10 @@ def test_frequencies():
     (lambda: fnp.fft.fftfreq(0), ValueError, "must be positive"),
     (lambda: fg.lax.fft(Z, "RFFT", (5,)), TypeError, "RFFT transforms real arrays"),
     (lambda: fg.lax.fft(X, "FFT", (4,)), ValueError, r"does not fit the array(.|\n)*complex128\[3,4,5\]"),
+    (lambda: cosine.dct(X, 5), ValueError, "dct: the type of transform is unknown"),
+    (lambda: cosine.dct(X, norm="full"), ValueError, "dct: the norm is unknown"),
+    (lambda: cosine.dct(X[..., :1], 1), ValueError, "too short for a transform of type 1"),
+    (lambda: cosine.idctn(X, s=(1, 2), axes=(0,)), ValueError, "idctn: there must be a size for each axis"),
     (lambda: fg.lax.fft(X, "DFT", (5,)), ValueError, "unknown(.|\n)*FFT, IFFT"),
 ])
 def test_wrong_programs(call, error, text):

@@ -1,8 +1,9 @@
-"""Discrete Fourier transforms over the last axes.
+"""Discrete Fourier transforms over the last axes, and orthogonal cosine transforms over any.
 
 In: complex arrays, or real ones for RFFT. Out: complex arrays, or real ones from IRFFT; float32 gives complex64. The
 values are those of SciPy's pocketfft, loaded at the first call. Transforms are linear, and so are their transposes:
-those of FFT and IFFT are themselves, those of RFFT and IRFFT each other with weights.
+those of FFT and IFFT are themselves, those of RFFT and IRFFT each other with weights, that of a cosine transform is
+its inverse.
 
     { lambda ; a:f64[4]. let b:c128[3] = fft[fft_type=FftType.RFFT fft_lengths=(4,)] a in (b,) }
 """
@@ -24,7 +25,7 @@ from funcgrad.errors import message
 from funcgrad.ops.elementwise import conj, mul
 from funcgrad.ops.promotion import inexact_arg
 from funcgrad.ops.rules import transpose_first
-from funcgrad.ops.structural import as_shape, broadcast_in_dim, convert_element_type, moveaxis
+from funcgrad.ops.structural import as_shape, batched_axes, broadcast_in_dim, convert_element_type, moveaxis
 
 
 class FftType(enum.Enum):
@@ -77,6 +78,20 @@ def fft(x: Any, fft_type: FftType | str, fft_lengths: Sequence[int]) -> Any:
     if 0 in lengths:
         raise ValueError(message("fft: there is no transform of no elements", f"fft_lengths={lengths}", "sizes from 1 on"))
     return fft_p.bind(x, fft_type=kind, fft_lengths=lengths)[0] if lengths else x
+
+
+def cosine_transform(x: Any, kind: int, axes: Sequence[int]) -> Any:
+    """The orthogonal discrete cosine transform of type 1, 2, 3 or 4 over nonnegative axes of an inexact array."""
+    return cosine_transform_p.bind(x, kind=kind, axes=tuple(axes))[0]
+
+
+def fast_length(n: int, real: bool) -> int:
+    """The least size from n on whose transform is fast: a product of small primes."""
+    return _library().next_fast_len(n, real)
+
+
+INVERSE_KIND = {1: 1, 2: 3, 3: 2, 4: 4}
+"""The type of cosine transform that undoes each type."""
 
 
 def _as_type(fft_type: Any) -> FftType:
@@ -139,3 +154,19 @@ def fft_batch(axis: Any, args: tuple, axes: tuple, **params: Any) -> tuple:
 
 
 fft_p = Primitive("fft", Kind.OPAQUE, fft_shape, fft_impl, LINEAR, transpose_first(fft_transpose), fft_batch)
+
+
+# ---------------------------------------------------------------- cosine transforms
+
+
+def cosine_transform_impl(xp: Any, x: Any, *, kind: int, axes: Shape) -> Any:
+    return x.copy() if x.size == 0 else _library().dctn(x, kind, axes=axes, norm="ortho")
+
+
+def cosine_transform_batch(axis: Any, args: tuple, axes_in: tuple, *, kind: int, axes: Shape) -> tuple:
+    return (cosine_transform(args[0], kind, batched_axes(axes_in[0], axes)[0]),), (axes_in[0],)
+
+
+cosine_transform_p = Primitive(
+    "cosine_transform", Kind.OPAQUE, lambda x, kind, axes: x, cosine_transform_impl, LINEAR,
+    transpose_first(lambda ct, x, kind, axes: cosine_transform(ct, INVERSE_KIND[kind], axes)), cosine_transform_batch)
