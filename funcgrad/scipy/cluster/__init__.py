@@ -1,0 +1,1 @@
+"""Clusters, as in jax.scipy.cluster: ``vq``."""
