@@ -1,0 +1,1 @@
+"""Solvers of linear equations given by functions, as in jax.scipy.sparse: ``linalg``."""
