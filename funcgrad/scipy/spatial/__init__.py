@@ -1,0 +1,1 @@
+"""Rotations, as in jax.scipy.spatial: ``transform``."""
