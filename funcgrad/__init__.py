@@ -17,6 +17,7 @@ from funcgrad.control.custom import custom_jvp, custom_vjp
 from funcgrad.core.array import Array
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.jit import disable_jit, jit
+from funcgrad.optimize import least_squares, minimize, root
 from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import (
@@ -58,7 +59,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "block_until_ready", "cache", "checkpoint", "closure_convert", "custom_jvp",
     "custom_vjp", "debug", "disable_jit", "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util",
-    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose",
-    "linearize", "make_jaxpr", "nn", "num_threads", "numpy", "optim", "random", "remat", "set_num_threads", "test_util",
-    "timeit", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
+    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares",
+    "linear_transpose", "linearize", "make_jaxpr", "minimize", "nn", "num_threads", "numpy", "optim", "random", "remat",
+    "root", "set_num_threads", "test_util", "timeit", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
 ]
