@@ -42,8 +42,8 @@ from funcgrad.transforms.staging import (
 
 
 def __getattr__(name: str):
-    """``nn`` and ``optim`` are written on top of these names, so they are loaded when they are first asked for."""
-    if name in ("nn", "optim"):
+    """``nn``, ``optim`` and the modules of ``scipy`` and ``experimental`` are loaded when they are first asked for."""
+    if name in ("experimental", "nn", "optim", "scipy"):
         return _importlib.import_module(f"funcgrad.{name}")
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 

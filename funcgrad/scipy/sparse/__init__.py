@@ -1,1 +1,2 @@
-"""Solvers of linear equations given by functions, as in jax.scipy.sparse: ``linalg``."""
+"""Linear equations given by functions, as in jax.scipy.sparse: ``linalg``."""
+from funcgrad.scipy.sparse import linalg as linalg
