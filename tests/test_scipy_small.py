@@ -24,16 +24,18 @@ MODES = {"constant": "grid-constant", "nearest": "nearest", "wrap": "grid-wrap",
 @pytest.mark.parametrize("mode", MODES)
 def test_map_coordinates(mode):
     for x in (IMAGE, IMAGE[:1], (10 * IMAGE).astype(int)):
-        for order in (0, 1):
+        for order in (0, 1, 2, 3, 4, 5) if x is IMAGE else (0, 1):
             expected = scipy.ndimage.map_coordinates(x.astype(float), PLACES, order=order, mode=MODES[mode], cval=2.0)
             if x.dtype.kind == "i":
                 expected = np.trunc(expected + np.copysign(0.5, expected)).astype(int)
             found = map_coordinates(x, list(PLACES), order, mode, 2.0)
             assert found.dtype == x.dtype
-            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
-            np.testing.assert_allclose(fg.jit(lambda x, p: map_coordinates(x, p, order, mode, 2.0))(x, list(PLACES)), expected, rtol=1e-12, atol=1e-12)  # noqa: B023
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+            if order < 2 or (order, mode) == (3, "mirror"):
+                np.testing.assert_allclose(fg.jit(lambda x, p: map_coordinates(x, p, order, mode, 2.0))(x, list(PLACES)), expected, rtol=1e-9, atol=1e-9)  # noqa: B023
     inside = np.array([[0.3, 1.7, 2.4], [3.2, 0.6, 1.5]])
-    check_grads(lambda x, a, b: map_coordinates(x, [a, b], 1, mode), (IMAGE, *inside), order=2)
+    for order in (1, 3) if mode == "nearest" else (1,):
+        check_grads(lambda x, a, b: map_coordinates(x, [a, b], order, mode), (IMAGE, *inside), order=2 if order == 1 else 1)  # noqa: B023
     by_place = fg.vmap(lambda a, b: map_coordinates(IMAGE, [a, b], 1, mode))(*inside)
     np.testing.assert_allclose(by_place, map_coordinates(IMAGE, list(inside), 1, mode), rtol=1e-12)
     batched = fg.vmap(lambda x: map_coordinates(x, list(inside), 1, mode))(np.stack([IMAGE, 2 * IMAGE]))
@@ -87,7 +89,7 @@ def test_vq():
 
 @pytest.mark.parametrize("call,error,text", [
     (lambda: map_coordinates(IMAGE, [PLACES[0]], 1), ValueError, r"one array of coordinates for each axis(.|\n)*1 for float64\[4,5\]"),
-    (lambda: map_coordinates(IMAGE, PLACES, 3), NotImplementedError, "higher order"),
+    (lambda: map_coordinates(IMAGE, PLACES, 6), ValueError, "the order is unknown"),
     (lambda: map_coordinates(IMAGE, PLACES, 1, "loop"), ValueError, "the mode is unknown(.|\n)*'mirror'"),
     (lambda: RegularGridInterpolator(GRID, VALUES, "cubic"), ValueError, "the method is unknown"),
     (lambda: RegularGridInterpolator(GRID[::-1], VALUES), ValueError, "the points do not fit the values"),
