@@ -33,6 +33,7 @@ from funcgrad.core.array import Array
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.jit import disable_jit, jit
 from funcgrad.ops.callback import pure_callback
+from funcgrad.optimize import least_squares, minimize, root
 from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import (
@@ -57,8 +58,8 @@ from funcgrad.transforms.staging import (
 
 
 def __getattr__(name: str):
-    """``nn`` and ``optim`` are written on top of these names, so they are loaded when they are first asked for."""
-    if name in ("nn", "optim"):
+    """``nn``, ``optim`` and the modules of ``scipy`` and ``experimental`` are loaded when they are first asked for."""
+    if name in ("experimental", "nn", "optim", "scipy"):
         return _importlib.import_module(f"funcgrad.{name}")
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
@@ -75,7 +76,8 @@ __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
     "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_jvp", "custom_vjp", "debug", "disable_jit",
     "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util", "float0", "grad",
-    "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose", "linearize",
-    "make_jaxpr", "nn", "num_threads", "numpy", "optim", "piecewise", "pure_callback", "random", "remat",
-    "set_num_threads", "test_util", "timeit", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
+    "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares", "linear_transpose",
+    "linearize", "make_jaxpr", "minimize", "nn", "num_threads", "numpy", "optim", "piecewise", "pure_callback",
+    "random", "remat", "root", "set_num_threads", "test_util", "timeit", "tree", "tree_util", "value_and_grad", "vjp",
+    "vmap",
 ]
