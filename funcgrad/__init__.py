@@ -38,6 +38,7 @@ from funcgrad.transforms.staging import (
     eval_shape,
     make_jaxpr,
 )
+from funcgrad.transforms.taylor import taylor
 
 
 def __getattr__(name: str):
@@ -59,6 +60,6 @@ __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "block_until_ready", "cache", "checkpoint", "closure_convert", "custom_jvp",
     "custom_vjp", "debug", "disable_jit", "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util",
     "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose",
-    "linearize", "make_jaxpr", "nn", "num_threads", "numpy", "optim", "random", "remat", "set_num_threads", "test_util",
-    "timeit", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
+    "linearize", "make_jaxpr", "nn", "num_threads", "numpy", "optim", "random", "remat", "set_num_threads", "taylor",
+    "test_util", "timeit", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
 ]

@@ -9,6 +9,7 @@ Griewank and Walther, "Revolve", ACM Transactions on Mathematical Software 26 (2
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from funcgrad.core.jaxpr import Jaxpr
@@ -18,8 +19,9 @@ from funcgrad.core.types import Zero
 from funcgrad.passes.dead_code import prune
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
-from funcgrad.transforms.jvp import jvp_call, jvp_jaxpr, spread
+from funcgrad.transforms.jvp import JVP, Forward, jvp_jaxpr, spread
 from funcgrad.transforms.linearize import LinearizeTrace
+from funcgrad.transforms.taylor import taylor_rule
 from funcgrad.transforms.transpose import transpose_call, vjp_jaxpr
 from funcgrad.transforms.vmap import Axis, batch_call, batch_jaxpr, to_front
 from funcgrad.tree import tree_unflatten
@@ -58,9 +60,13 @@ def checkpoint_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple,
     return outs, spread(dots, mask, outs)
 
 
+def checkpoint_forward(mode: Forward, primals: tuple, dots: tuple, *, jaxpr: Jaxpr) -> tuple[tuple, tuple]:
+    return mode.call(checkpoint_p, primals, dots, jaxpr)
+
+
 checkpoint_p = Primitive(
     "checkpoint", Kind.CONTROL, shape=lambda *avals, jaxpr: jaxpr.out_avals, impl=lambda *args, jaxpr: interpret(jaxpr, args),
-    jvp=lambda primals, tangents, *, jaxpr: jvp_call(checkpoint_p, primals, tangents, jaxpr),
+    jvp=partial(checkpoint_forward, JVP), taylor=taylor_rule(checkpoint_forward),
     linearize=checkpoint_linearize,
     transpose=lambda cotangents, *args, jaxpr: transpose_call(checkpoint_p, cotangents, args, jaxpr, {}),
     batch=lambda axis, args, axes, *, jaxpr: batch_call(checkpoint_p, axis, args, axes, jaxpr, {}),
@@ -99,12 +105,16 @@ def checkpoint_linear_batch(axis: Axis, args: tuple, axes: tuple, *, jaxpr: Jaxp
     return outs, (0,) * len(outs)
 
 
+def checkpoint_linear_forward(mode: Forward, primals: tuple, dots: tuple, *, jaxpr: Jaxpr,
+                              active: tuple[bool, ...]) -> tuple[tuple, tuple]:
+    return mode.call(checkpoint_p, primals, dots, tangent_jaxpr(jaxpr, active)[0])
+
+
 checkpoint_linear_p = Primitive(
     "checkpoint_linear", Kind.CONTROL,
     shape=lambda *avals, jaxpr, active: tangent_jaxpr(jaxpr, active)[0].out_avals,
     impl=lambda *args, jaxpr, active: interpret(tangent_jaxpr(jaxpr, active)[0], args),
-    jvp=lambda primals, tangents, *, jaxpr, active:
-        jvp_call(checkpoint_p, primals, tangents, tangent_jaxpr(jaxpr, active)[0]),
+    jvp=partial(checkpoint_linear_forward, JVP), taylor=taylor_rule(checkpoint_linear_forward),
     linearize=lambda trace, primals, tangents, *, jaxpr, active:
         checkpoint_linearize(trace, primals, tangents, jaxpr=tangent_jaxpr(jaxpr, active)[0]),
     transpose=checkpoint_linear_transpose, batch=checkpoint_linear_batch,
