@@ -216,14 +216,15 @@ def taylor_flat(order: int, function: Callable[..., Sequence[Any]], primals: Seq
     """Results and coefficients (Zero where zero) of a function of flat values; ``order`` coefficients a value, in one list."""
     trace = TaylorTrace(current_trace.get(), order)
     with tracing(trace):
-        outs = function(*[trace.join(x, ts) for x, ts in zip(primals, by_value(terms, order), strict=order > 0)])
+        outs = function(*[trace.join(x, ts) for x, ts in zip(primals, by_value(terms, len(primals)), strict=True)])
         pairs = [trace.split(out) for out in outs]
     return [x for x, _ in pairs], [t for _, ts in pairs for t in ts]
 
 
-def by_value(terms: Sequence[Any], order: int) -> list[Terms]:
-    """A flat list of coefficients as one tuple a value; none of order 0."""
-    return [tuple(terms[i:i + order]) for i in range(0, len(terms), order)]
+def by_value(terms: Sequence[Any], count: int) -> list[Terms]:
+    """A flat list of the coefficients of so many values as one tuple a value."""
+    order = len(terms) // max(count, 1)
+    return [tuple(terms[i * order:(i + 1) * order]) for i in range(count)]
 
 
 @functools.cache
@@ -239,7 +240,7 @@ def taylor_rule(forward: Callable) -> Callable:
     def rule(primals: tuple, series: tuple[Terms, ...], **params: Any) -> tuple[tuple, tuple]:
         order = len(series[0])
         outs, dots = forward(taylor_mode(order), primals, tuple([t for terms in series for t in terms]), **params)
-        return outs, tuple(by_value(dots, order))
+        return outs, tuple(by_value(dots, len(outs)))
 
     return rule
 
@@ -305,5 +306,5 @@ def derivatives(fun: Callable, what: str, leaves: Sequence[Any], tree: Any, seri
     with quiet():
         terms = [t for ts in series for t in scaled(ts, truediv)]
         outs, out_terms = taylor_flat(order, flat, leaves, terms)
-        found = [[instantiate(t) for t in scaled(ts, mul)] for ts in by_value(out_terms, order)]
+        found = [[instantiate(t) for t in scaled(ts, mul)] for ts in by_value(out_terms, len(outs))]
     return outs, found, flat.out_tree
