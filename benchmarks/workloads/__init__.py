@@ -1,10 +1,10 @@
 """All workloads, by family; each family is a module and a part of the table."""
 from benchmarks.workload import Workload
-from benchmarks.workloads import arrays, derivatives, eager, elementwise, networks, processes, recurrences, rows
+from benchmarks.workloads import arrays, derivatives, eager, elementwise, networks, processes, recurrences, rows, taylor
 
 FAMILIES: dict[str, list[Workload]] = {
     "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS,
-    "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "arrays": arrays.WORKLOADS,
+    "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor": taylor.WORKLOADS, "arrays": arrays.WORKLOADS,
     "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
 }
 

@@ -43,21 +43,21 @@ def square_coefficient(x: Series, n: int, start: int = 0) -> Any:
     """The coefficient n of x * x without its ``start`` outermost pairs; each pair of equal products is computed once."""
     half = total([x[i] * x[n - i] for i in range(start, (n + 1) // 2) if not is_zero(x[i]) and not is_zero(x[n - i])])
     middle = x[n // 2] if n % 2 == 0 and n // 2 >= start else None
-    return total([None if half is None else 2 * half, None if is_zero(middle) else middle * middle])
+    return total([scaled(half, 2), None if is_zero(middle) else middle * middle])
 
 
 def derivative(x: Series) -> list[Any]:
     """The coefficients of t x'(t): i x[i]."""
-    return [None if is_zero(c) or i == 0 else c if i == 1 else i * c for i, c in enumerate(x)]
+    return [None if i == 0 else scaled(c, i) for i, c in enumerate(x)]
 
 
-def scaled(x: Any, factor: Any) -> Any:
-    return None if is_zero(x) else x * factor
+def scaled(x: Any, factor: float) -> Any:
+    """x times a number. For x / n it is 1 / n: a product costs a tenth of a division, and half a unit in the last place."""
+    return None if is_zero(x) else x if factor == 1 else -x if factor == -1 else x * factor
 
 
-def over(x: Any, divisor: Any) -> Any:
-    """x / divisor; a division by 1 is none."""
-    return None if is_zero(x) else x if type(divisor) is int and divisor == 1 else x / divisor
+def over(x: Any, y: Any) -> Any:
+    return None if is_zero(x) else x / y
 
 
 def minus(x: Any, y: Any) -> Any:
@@ -132,9 +132,8 @@ def quadratic(primitive: Callable, b: float = 0, c: float = 0) -> Callable:
         slope, = primitive().jvp.entries
         dx, y, g = derivative([*primals, *series[0]]), [out], [slope(out, *primals)]
         for n in range(1, len(dx)):
-            y.append(over(coefficient(dx, g, n, 1), n))
-            linear = y[n] if b == 1 else scaled(y[n], b) if b else None
-            g.append(total([linear, scaled(square_coefficient(y, n), c) if c else None]))
+            y.append(scaled(coefficient(dx, g, n, 1), 1 / n))
+            g.append(total([scaled(y[n], b) if b else None, scaled(square_coefficient(y, n), c) if c else None]))
         return result(y)
 
     return rule
@@ -147,9 +146,9 @@ def pair(primitive: Callable, partner: Callable, own: int, other: int) -> Callab
         dx = derivative([*primals, *series[0]])
         y, z = [*primitive().bind(*primals)], [*partner().bind(*primals)]
         for n in range(1, len(dx)):
-            next_y, next_z = over(coefficient(dx, z, n, 1), n), over(coefficient(dx, y, n, 1), n)
-            y.append(next_y if own == 1 else minus(None, next_y))
-            z.append(next_z if other == 1 else minus(None, next_z))
+            next_y, next_z = coefficient(dx, z, n, 1), coefficient(dx, y, n, 1)
+            y.append(scaled(next_y, own / n))
+            z.append(scaled(next_z, other / n))
         return result(y)
 
     return rule
@@ -170,8 +169,8 @@ def fixed_power(exponent: float) -> Callable:
         dx, y, dy = derivative(x), [first], [None]
         for n in range(1, len(x)):
             above = minus(scaled(coefficient(dx, y, n, 1), exponent), coefficient(x, dy, n, 1, n - 1))
-            y.append(over(above, n * x[0]))
-            dy.append(None if is_zero(y[n]) else n * y[n])
+            dy.append(over(above, x[0]))
+            y.append(scaled(dy[n], 1 / n))
         return y
 
     return operation
@@ -181,7 +180,7 @@ def exponential(w: Series, first: Any) -> list[Any]:
     """exp(w) from its first coefficient: y' = y w'. That of w is not looked at."""
     dw, y = derivative(w), [first]
     for n in range(1, len(w)):
-        y.append(over(coefficient(dw, y, n, 1), n))
+        y.append(scaled(coefficient(dw, y, n, 1), 1 / n))
     return y
 
 
@@ -191,5 +190,5 @@ def logarithm(x: Series, first: Any) -> list[Any]:
     y = [first]
     for n in range(1, len(x)):
         dy.append(over(minus(dx[n], coefficient(x, dy, n, 1, n - 1)), x[0]))
-        y.append(over(dy[n], n))
+        y.append(scaled(dy[n], 1 / n))
     return y

@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from math import factorial
-from operator import mul, truediv
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from funcgrad.core.primitive import (
 from funcgrad.core.trace import Trace, Tracer, current, current_trace, tracing
 from funcgrad.core.types import ShapedArray, Zero, tangent_aval
 from funcgrad.errors import message
-from funcgrad.ops.series import is_zero, result, total
+from funcgrad.ops.series import is_zero, result, scaled, total
 from funcgrad.ops.structural import full, instantiate
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, leaf_paths
 from funcgrad.transforms.derivatives import check_callable, check_like, quiet
@@ -199,13 +198,13 @@ def _velocity(trace: TaylorTrace, terms: Terms) -> Any:
     """x'(t), whose coefficients are (i + 1) x[i + 1]."""
     if all(type(t) is Zero for t in terms):
         return terms[0]
-    first, *rest = [t if type(t) is Zero or i == 1 else i * t for i, t in enumerate(terms, 1)]
+    first, *rest = [t if type(t) is Zero else scaled(t, i) for i, t in enumerate(terms, 1)]
     return trace.join(instantiate(first), tuple(rest))
 
 
 def _integral(first: Any, rest: Terms) -> Terms:
     """The coefficients of y, from those of y': y[i] = y'[i - 1] / i."""
-    return first, *[t if type(t) is Zero else t / i for i, t in enumerate(rest, 2)]
+    return first, *[t if type(t) is Zero else scaled(t, 1 / i) for i, t in enumerate(rest, 2)]
 
 
 # ---------------------------------------------------------------- functions and programs
@@ -299,12 +298,12 @@ def derivatives(fun: Callable, what: str, leaves: Sequence[Any], tree: Any, seri
     """
     flat = FlatFunction(fun, tree, what)
 
-    def scaled(terms: Sequence[Any], change: Callable) -> list[Any]:
-        return [t if type(t) is Zero or i < 2 or not factorial_scaled else change(t, factorial(i))
+    def with_factorials(terms: Sequence[Any], exponent: int) -> list[Any]:
+        return [t if type(t) is Zero or not factorial_scaled else scaled(t, float(factorial(i)) ** exponent)
                 for i, t in enumerate(terms, 1)]
 
     with quiet():
-        terms = [t for ts in series for t in scaled(ts, truediv)]
+        terms = [t for ts in series for t in with_factorials(ts, -1)]
         outs, out_terms = taylor_flat(order, flat, leaves, terms)
-        found = [[instantiate(t) for t in scaled(ts, mul)] for ts in by_value(out_terms, len(outs))]
+        found = [[instantiate(t) for t in with_factorials(ts, 1)] for ts in by_value(out_terms, len(outs))]
     return outs, found, flat.out_tree
