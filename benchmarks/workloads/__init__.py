@@ -4,8 +4,8 @@ from benchmarks.workloads import arrays, derivatives, eager, elementwise, networ
 
 FAMILIES: dict[str, list[Workload]] = {
     "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS,
-    "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor": taylor.WORKLOADS, "arrays": arrays.WORKLOADS,
-    "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
+    "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor": taylor.WORKLOADS,
+    "arrays": arrays.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
 }
 
 BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}
