@@ -20,7 +20,7 @@ OUTCOMES = {True: "reached", False: "MISSED", None: "open"}
 
 def quantity(figure: float, kind: str) -> str:
     """A figure with its unit and three digits."""
-    if kind == "growth":
+    if kind == "power":
         return f"n^{figure:.2f}"
     steps = ((1e6, "MB"), (1e3, "kB"), (0, "B")) if kind == "memory" else ((1, "s"), (1e-3, "ms"), (1e-6, "us"), (0, "ns"))
     size, unit = next((size, unit) for size, unit in steps if figure >= size)
@@ -29,9 +29,9 @@ def quantity(figure: float, kind: str) -> str:
 
 
 def cell(result: Result, library: str) -> str:
-    if library in result.samples and result.workload.kind == "growth":
+    if library in result.samples and result.workload.grows:
         longest = result.notes[library][0]["seconds"][-1]
-        return f"{quantity(longest, 'call')}, {quantity(result.samples[library][0], 'growth')}"
+        return f"{quantity(longest, 'call')}, {quantity(result.samples[library][0], 'power')}"
     if library in result.samples:
         return quantity(statistics.median(result.samples[library]), result.workload.kind)
     if library in result.failures:

@@ -226,7 +226,7 @@ def measure_processes(result: Result, libraries: list[str], options: Options, fo
     """Every library makes each measurement in a fresh process."""
     measure = ProcessMeasurement(result.workload, options, folder)
     samples: dict[str, list[float]] = {library: [] for library in libraries}
-    rounds = 1 if result.workload.kind == "growth" else options.rounds
+    rounds = 1 if result.workload.grows else options.rounds
     for number in range(rounds):
         for library in in_turn(libraries, number):
             if library in result.failures:

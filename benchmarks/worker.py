@@ -2,7 +2,7 @@
 
     python -m benchmarks.worker serve jax 2          requests as lines of JSON on the standard input, answers on the output
     python -m benchmarks.worker once jax 2 NAME      builds the workload, calls it once, and ends
-    python -m benchmarks.worker second|memory|growth jax 2 NAME      prints one number as JSON
+    python -m benchmarks.worker second|memory|growth|scaling jax 2 NAME      prints one number as JSON
 
 The third word is the number of threads; ``tiny`` as a last word chooses small sizes.
 """
@@ -21,8 +21,7 @@ from benchmarks.libraries import Library, limit_processors, load
 from benchmarks.workload import Program, Workload, growth_power
 from benchmarks.workloads import BY_NAME
 
-GROWTH_STEPS = (50, 100, 200, 400, 800)
-GROWTH_TINY = (2, 4)
+TINY_LENGTHS = (2, 4)
 MEMORY_CALLS = 5
 
 
@@ -149,12 +148,24 @@ def memory(lib: Library, work: Workload, tiny: bool) -> dict[str, float]:
 def growth(lib: Library, work: Workload, tiny: bool) -> dict[str, Any]:
     """Seconds to trace, compile and run once, for programs of several lengths; the power is that of the longer ones."""
     timed(lib, work.program(lib, tiny, steps=1))
-    steps = GROWTH_TINY if tiny else GROWTH_STEPS
+    steps = TINY_LENGTHS if tiny else work.lengths
     seconds = [timed(lib, work.program(lib, tiny, steps=n)) for n in steps]
     return {"power": growth_power(list(steps[-3:]), seconds[-3:]), "steps": steps, "seconds": seconds}
 
 
-MEASUREMENTS: dict[str, Callable[..., Any]] = {"once": once, "second": second, "memory": memory, "growth": growth}
+def scaling(lib: Library, work: Workload, tiny: bool) -> dict[str, Any]:
+    """Seconds for a call of a compiled program, for several lengths; the best of a few measurements."""
+    steps = TINY_LENGTHS if tiny else work.lengths
+    seconds = []
+    for n in steps:
+        program = work.program(lib, tiny, steps=n)
+        count = calls_in(lib, program, 0.02)
+        seconds.append(min(timed(lib, program, count) for _ in range(5)))
+    return {"power": growth_power(list(steps), seconds), "steps": steps, "seconds": seconds}
+
+
+MEASUREMENTS: dict[str, Callable[..., Any]] = {"once": once, "second": second, "memory": memory, "growth": growth,
+                                               "scaling": scaling}
 
 
 def main(mode: str, library: str, threads: str, name: str = "", size: str = "") -> None:

@@ -91,7 +91,8 @@ class Workload:
 
     ``kind`` says what is measured: the time of a call ("call"), of a whole process that makes one call with cold or filled
     caches ("cold", "warm"), of the first call with other sizes ("second"), of ``import`` ("import"), the memory of a
-    call ("memory"), or how the time to trace and compile grows with the number of steps ("growth").
+    call ("memory"), or how the time to trace and compile ("growth") or that of a call ("scaling") grows with ``steps``, the
+    keyword of ``build`` that takes the values ``lengths``.
     """
 
     name: str
@@ -107,6 +108,12 @@ class Workload:
     kind: str = "call"
     second: Mapping[str, Any] = field(default_factory=dict)
     second_tiny: Mapping[str, Any] = field(default_factory=dict)
+    lengths: tuple[int, ...] = (50, 100, 200, 400, 800)
+
+    @property
+    def grows(self) -> bool:
+        """Whether the figure is the power of a cost."""
+        return self.kind in ("growth", "scaling")
 
     def libraries(self) -> tuple[str, ...]:
         return ("funcgrad", "jax", *self.also, *self.peers)

@@ -55,6 +55,7 @@ from funcgrad.transforms.staging import (
     eval_shape,
     make_jaxpr,
 )
+from funcgrad.transforms.taylor import taylor
 
 
 def __getattr__(name: str):
@@ -78,6 +79,6 @@ __all__ = [
     "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util", "float0", "grad",
     "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares", "linear_transpose",
     "linearize", "make_jaxpr", "minimize", "nn", "num_threads", "numpy", "optim", "piecewise", "pure_callback",
-    "random", "remat", "root", "set_num_threads", "test_util", "timeit", "tree", "tree_util", "value_and_grad", "vjp",
-    "vmap",
+    "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit", "tree", "tree_util",
+    "value_and_grad", "vjp", "vmap",
 ]

@@ -21,7 +21,7 @@ from funcgrad.compiler import report
 from funcgrad.core.array import Array, DeviceArray, DonatedBuffer, describe
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.pretty import Text
-from funcgrad.core.primitive import DERIVED, Kind, Primitive
+from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import Compiled, StageTrace, as_value, eval_jaxpr, stage, typed
 from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked
 from funcgrad.core.types import Zero
@@ -30,9 +30,10 @@ from funcgrad.retracing import Signature, Traces
 from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, Selection, borrow
 from funcgrad.transforms.arguments import FlatFunction, argument_names, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
-from funcgrad.transforms.jvp import jvp_call, spread
+from funcgrad.transforms.jvp import JVP, Forward, spread
 from funcgrad.transforms.linearize import LinearizeTrace, linearize_jaxpr
 from funcgrad.transforms.staging import ShapeDtypeStruct, abstract
+from funcgrad.transforms.taylor import taylor_rule
 from funcgrad.transforms.transpose import transpose_call
 from funcgrad.transforms.vmap import batch_call
 from funcgrad.tree import keystr, tree_flatten, tree_flatten_with_path, tree_unflatten
@@ -393,11 +394,15 @@ def jit_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple, *, jax
     return outs, spread(dots, mask, outs)
 
 
+def jit_forward(mode: Forward, primals: tuple, dots: tuple, *, jaxpr: Jaxpr) -> tuple[tuple, tuple]:
+    return mode.call(jit_p, primals, dots, jaxpr)
+
+
 jit_p = Primitive(
     "jit", Kind.CONTROL, shape=lambda *avals, jaxpr: jaxpr.out_avals, impl=lambda *args, jaxpr: compiler.run(jaxpr, args),
-    jvp=lambda primals, tangents, *, jaxpr: jvp_call(jit_p, primals, tangents, jaxpr, {}), linearize=jit_linearize,
+    jvp=functools.partial(jit_forward, JVP), taylor=taylor_rule(jit_forward), linearize=jit_linearize,
     transpose=lambda cotangents, *args, jaxpr: transpose_call(jit_p, cotangents, args, jaxpr, {}),
-    batch=lambda axis, args, axes, *, jaxpr: batch_call(jit_p, axis, args, axes, jaxpr, {}), taylor=DERIVED,
+    batch=lambda axis, args, axes, *, jaxpr: batch_call(jit_p, axis, args, axes, jaxpr, {}),
     inline=lambda *avals, jaxpr: jaxpr)
 
 Compiled.run, Compiled.enabled = compiler.run, _enabled.get

@@ -16,7 +16,7 @@ from benchmarks.worker import arrays
 from benchmarks.workload import AtMost, AtMostPower, Extra, Ratio, Verdict, Workload, growth_power
 from benchmarks.workloads import BY_NAME, FAMILIES
 
-CALLS = [work.name for work in BY_NAME.values() if work.kind in ("call", "growth")]
+CALLS = [work.name for work in BY_NAME.values() if work.kind == "call" or work.grows]
 QUICK = Options(("funcgrad", "numpy"), rounds=2, seconds=0.0005, threads=2, tiny=True, patience=120)
 
 

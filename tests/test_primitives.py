@@ -16,6 +16,7 @@ from funcgrad.core.primitive import (
     DERIVED,
     HOST,
     LINEAR,
+    PIECEWISE_LINEAR,
     Constant,
     Kind,
     LinearIn,
@@ -59,7 +60,7 @@ def test_every_slot_holds_a_rule_or_a_reason(primitive):
         primitive.jvp, (Partials, Constant, No))
     assert callable(primitive.transpose) or isinstance(primitive.transpose, (LinearIn, No))
     assert callable(primitive.batch) or primitive.batch is ALIGN or isinstance(primitive.batch, No)
-    assert primitive.taylor is DERIVED or callable(primitive.taylor) or isinstance(primitive.taylor, (Constant, No))
+    assert primitive.taylor in (DERIVED, PIECEWISE_LINEAR) or callable(primitive.taylor) or isinstance(primitive.taylor, (Constant, No))
     assert isinstance(primitive.code, CODE[primitive.kind]) or primitive.code is HOST
     for slot in (primitive.jvp, primitive.transpose, primitive.batch):
         if isinstance(slot, (No, Constant)):

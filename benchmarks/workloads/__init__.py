@@ -11,12 +11,14 @@ from benchmarks.workloads import (
     recurrences,
     rows,
     selection,
+    taylor,
 )
 
 FAMILIES: dict[str, list[Workload]] = {
     "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS, "recurrences":
-    recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "arrays": arrays.WORKLOADS, "selection":
-    selection.WORKLOADS, "fourier": fourier.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
+    recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor": taylor.WORKLOADS, "arrays":
+    arrays.WORKLOADS, "selection": selection.WORKLOADS, "fourier": fourier.WORKLOADS, "eager": eager.WORKLOADS,
+    "processes": processes.WORKLOADS,
 }
 
 BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}

@@ -9,6 +9,7 @@ Griewank and Walther, "Revolve", ACM Transactions on Mathematical Software 26 (2
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from funcgrad.control.policies import Policy, resolved, told
@@ -21,8 +22,9 @@ from funcgrad.errors import message
 from funcgrad.passes.dead_code import prune, without_effects
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
-from funcgrad.transforms.jvp import jvp_call, jvp_jaxpr, spread
+from funcgrad.transforms.jvp import JVP, Forward, jvp_jaxpr, spread
 from funcgrad.transforms.linearize import LinearizeTrace
+from funcgrad.transforms.taylor import taylor_rule
 from funcgrad.transforms.transpose import transpose_call, vjp_jaxpr
 from funcgrad.transforms.vmap import Axis, batch_call, batch_jaxpr, to_front
 from funcgrad.tree import tree_unflatten
@@ -85,10 +87,15 @@ def checkpoint_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple,
     return outs, spread(dots, mask, outs)
 
 
+def checkpoint_forward(mode: Forward, primals: tuple, dots: tuple, *, jaxpr: Jaxpr,
+                       policy: Policy | None) -> tuple[tuple, tuple]:
+    return mode.call(checkpoint_p, primals, dots, jaxpr, policy=policy)
+
+
 checkpoint_p = Primitive(
     "checkpoint", Kind.CONTROL, shape=lambda *avals, jaxpr, policy: jaxpr.out_avals,
     impl=lambda *args, jaxpr, policy: interpret(jaxpr, args),
-    jvp=lambda primals, tangents, *, jaxpr, policy: jvp_call(checkpoint_p, primals, tangents, jaxpr, {"policy": policy}),
+    jvp=partial(checkpoint_forward, JVP), taylor=taylor_rule(checkpoint_forward),
     linearize=checkpoint_linearize,
     transpose=lambda cotangents, *args, jaxpr, policy:
         transpose_call(checkpoint_p, cotangents, args, jaxpr, {"policy": policy}),
@@ -138,12 +145,16 @@ def checkpoint_linear_batch(axis: Axis, args: tuple, axes: tuple, *, jaxpr: Jaxp
     return outs, (0,) * len(outs)
 
 
+def checkpoint_linear_forward(mode: Forward, primals: tuple, dots: tuple, *, jaxpr: Jaxpr,
+                              active: tuple[bool, ...]) -> tuple[tuple, tuple]:
+    return mode.call(checkpoint_p, primals, dots, tangent_jaxpr(jaxpr, active)[0], policy=None)
+
+
 checkpoint_linear_p = Primitive(
     "checkpoint_linear", Kind.CONTROL,
     shape=lambda *avals, jaxpr, active: tangent_jaxpr(jaxpr, active)[0].out_avals,
     impl=lambda *args, jaxpr, active: interpret(tangent_jaxpr(jaxpr, active)[0], args),
-    jvp=lambda primals, tangents, *, jaxpr, active:
-        jvp_call(checkpoint_p, primals, tangents, tangent_jaxpr(jaxpr, active)[0], {"policy": None}),
+    jvp=partial(checkpoint_linear_forward, JVP), taylor=taylor_rule(checkpoint_linear_forward),
     linearize=lambda trace, primals, tangents, *, jaxpr, active:
         checkpoint_linearize(trace, primals, tangents, jaxpr=tangent_jaxpr(jaxpr, active)[0]),
     transpose=checkpoint_linear_transpose, batch=checkpoint_linear_batch,

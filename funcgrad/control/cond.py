@@ -10,6 +10,7 @@ A batch of choices runs all functions and selects.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,9 @@ from funcgrad.ops.structural import (
 from funcgrad.passes.dead_code import prune, without_inputs
 from funcgrad.transforms.arguments import flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
-from funcgrad.transforms.jvp import jvp_flat, jvp_jaxpr, spread
+from funcgrad.transforms.jvp import JVP, Forward, spread
 from funcgrad.transforms.linearize import LinearizeTrace, LinearTracer, depends, linearize_jaxpr
+from funcgrad.transforms.taylor import taylor_rule
 from funcgrad.transforms.transpose import transpose_jaxpr
 from funcgrad.transforms.vmap import Axis, batch_jaxpr, vmap_flat
 from funcgrad.tree import tree_unflatten
@@ -209,19 +211,18 @@ def _union(masks: Sequence[Mask]) -> Mask:
     return tuple([any(marks) for marks in zip(*masks, strict=True)])
 
 
-def cond_jvp(primals: tuple, tangents: tuple, *, branches: tuple[Jaxpr, ...]) -> tuple:
-    index, operands = primals[0], primals[1:]
-    tangents = tangents[1:]
+def cond_forward(mode: Forward, primals: tuple, dots: tuple, *, branches: tuple[Jaxpr, ...]) -> tuple:
+    index, operands, dots = primals[0], primals[1:], dots[mode.order:]
     if _known(index):
         jaxpr = branches[int(buffer(index))]
-        outs, dots = jvp_flat(lambda *xs: eval_jaxpr(jaxpr, xs), operands, tangents)
-        return tuple([_array(x) for x in outs]), tuple(dots)
-    active = nonzero(tangents)
-    mask = _union([jvp_jaxpr(b, active)[1] for b in branches])
-    results = cond_p.bind(index, *operands, *chosen(tangents, active),
-                          branches=tuple([jvp_jaxpr(b, active, mask)[0] for b in branches]))
-    values, given = split(results, len(mask))
-    return values, spread(given, mask, values)
+        outs, out_dots = mode.flat(lambda *xs: eval_jaxpr(jaxpr, xs), operands, dots)
+        return tuple([_array(x) for x in outs]), tuple(out_dots)
+    active = nonzero(dots)
+    mask = _union([mode.program(b, active)[1] for b in branches])
+    results = cond_p.bind(index, *operands, *chosen(dots, active),
+                          branches=tuple([mode.program(b, active, mask)[0] for b in branches]))
+    values, given = split(results, len(branches[0].outs))
+    return values, mode.spread(given, mask, values)
 
 
 def _array(x: Any) -> Any:
@@ -416,6 +417,7 @@ def cond_prune(used: Mask, *, branches: tuple[Jaxpr, ...]) -> tuple[Mask, Mask, 
 
 
 cond_p = Primitive(
-    "cond", Kind.CONTROL, shape=lambda *avals, branches: branches[0].out_avals, impl=cond_impl, jvp=cond_jvp,
-    transpose=cond_transpose, batch=cond_batch, linearize=cond_linearize, depends=cond_depends, prune=cond_prune,
+    "cond", Kind.CONTROL, shape=lambda *avals, branches: branches[0].out_avals, impl=cond_impl,
+    jvp=partial(cond_forward, JVP), taylor=taylor_rule(cond_forward), transpose=cond_transpose,
+    batch=cond_batch, linearize=cond_linearize, depends=cond_depends, prune=cond_prune,
     code=lambda branches: Choice(branches))

@@ -25,8 +25,9 @@ from funcgrad.errors import message
 from funcgrad.ops.structural import instantiate, moveaxis, sum_over
 from funcgrad.transforms.arguments import argument_names, flat_results, flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
-from funcgrad.transforms.jvp import jvp_flat
+from funcgrad.transforms.jvp import JVP, Forward
 from funcgrad.transforms.linearize import LinearizeTrace
+from funcgrad.transforms.taylor import taylor_rule
 from funcgrad.transforms.transpose import transpose_flat
 from funcgrad.transforms.vmap import Axis, to_front, vmap_flat
 from funcgrad.tree import keystr, tree_flatten, tree_flatten_with_path, tree_leaves, tree_structure, tree_unflatten
@@ -492,9 +493,9 @@ def _linear_part(*args: Any, bwd: Any, mask: tuple[bool, ...]) -> list[Any]:
     return [instantiate(t) for t in _transposed_bwd(args[:count], tangents, bwd, mask)]
 
 
-def custom_vjp_linear_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
-    outs, dots = jvp_flat(functools.partial(_linear_part, **params), primals, tangents)
-    return tuple(outs), tuple(dots)
+def custom_vjp_linear_forward(mode: Forward, primals: tuple, dots: tuple, **params: Any) -> tuple:
+    outs, out_dots = mode.flat(functools.partial(_linear_part, **params), primals, dots)
+    return tuple(outs), tuple(out_dots)
 
 
 def custom_vjp_linear_transpose(cotangents: tuple, *args: Any, bwd: Any, mask: tuple[bool, ...]) -> tuple:
@@ -527,5 +528,6 @@ def custom_vjp_linear_inline(*avals: ShapedArray, bwd: Any, mask: tuple[bool, ..
 custom_vjp_linear_p = Primitive(
     "custom_vjp_linear", Kind.CONTROL,
     shape=lambda *avals, bwd, mask: tuple([tangent_aval(typed(a)) for a in bwd.out_avals]),
-    impl=_linear_part, jvp=custom_vjp_linear_jvp, transpose=custom_vjp_linear_transpose, batch=custom_vjp_linear_batch,
+    impl=_linear_part, jvp=functools.partial(custom_vjp_linear_forward, JVP),
+    taylor=taylor_rule(custom_vjp_linear_forward), transpose=custom_vjp_linear_transpose, batch=custom_vjp_linear_batch,
     inline=custom_vjp_linear_inline)

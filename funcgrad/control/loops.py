@@ -9,6 +9,7 @@ it runs is a ``scan``, with reverse mode; any other has forward mode only, since
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,9 @@ from funcgrad.ops.structural import instantiate, moveaxis, sum_over
 from funcgrad.passes.dead_code import prune, without_inputs
 from funcgrad.transforms.arguments import flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
-from funcgrad.transforms.jvp import jvp_jaxpr, spread
+from funcgrad.transforms.jvp import JVP, Forward, spread
 from funcgrad.transforms.linearize import LinearizeTrace, depends
+from funcgrad.transforms.taylor import taylor_rule
 from funcgrad.transforms.vmap import Axis, batch_call, batch_jaxpr, to_front
 from funcgrad.tree import tree_unflatten
 
@@ -178,14 +180,15 @@ def _program(cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int, body_consts
         body_jaxpr.name)
 
 
-def while_jvp(primals: tuple, tangents: tuple, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int,
-              body_consts: int) -> tuple:
-    """The tangents travel with the state; the condition does not look at them."""
-    _, const_dots, state_dots = split(tangents, cond_consts, body_consts)
+def while_forward(mode: Forward, primals: tuple, dots: tuple, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int,
+                  body_consts: int) -> tuple:
+    """The dots travel with the state; the condition does not look at them."""
+    order = mode.order
+    _, const_dots, state_dots = split(dots, order * cond_consts, order * body_consts)
     const_mask = nonzero(const_dots)
 
     def step(mask: Mask) -> tuple[Any, Mask]:
-        program, found = jvp_jaxpr(body_jaxpr, (*const_mask, *mask), mask)
+        program, found = mode.program(body_jaxpr, (*const_mask, *mask), mask)
         return program, found
 
     program, mask = fixed_point(step, nonzero(state_dots))
@@ -194,10 +197,10 @@ def while_jvp(primals: tuple, tangents: tuple, *, cond_jaxpr: Jaxpr, body_jaxpr:
     body = reordered(program, interleaved((body_consts, count), (const_mask, mask)), range(count + sum(mask)))
     results = while_p.bind(
         *for_cond, *for_body, *chosen(const_dots, const_mask), *state, *[instantiate(t) for t in chosen(state_dots, mask)],
-        cond_jaxpr=_with_inputs(cond_jaxpr, chosen(body_jaxpr.in_avals[body_consts:], mask)), body_jaxpr=body,
+        cond_jaxpr=_with_inputs(cond_jaxpr, chosen(mode.types(body_jaxpr.in_avals[body_consts:]), mask)), body_jaxpr=body,
         cond_consts=cond_consts, body_consts=body_consts + sum(const_mask))
     outs = results[:count]
-    return outs, spread(results[count:], mask, outs)
+    return outs, mode.spread(results[count:], mask, outs)
 
 
 def _with_inputs(jaxpr: Jaxpr, avals: list[ShapedArray]) -> Jaxpr:
@@ -298,8 +301,8 @@ def while_prune(used: Mask, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts
 
 
 while_p = Primitive(
-    "while", Kind.CONTROL, while_shape, while_impl, while_jvp, no_reverse_mode, while_batch, linearize=while_linearize,
-    depends=while_depends, prune=while_prune,
+    "while", Kind.CONTROL, while_shape, while_impl, partial(while_forward, JVP), no_reverse_mode, while_batch,
+    taylor=taylor_rule(while_forward), linearize=while_linearize, depends=while_depends, prune=while_prune,
     code=lambda cond_jaxpr, body_jaxpr, cond_consts, body_consts: While(cond_jaxpr, body_jaxpr, cond_consts, body_consts))
 
 # The linear part of a loop: a program from primals and tangents to tangents, linear in the latter.
@@ -314,11 +317,9 @@ def forward_only(trace: LinearizeTrace, primals: tuple, tangents: tuple, jaxpr: 
     return spread(dots, mask, outs)
 
 
-def forward_only_jvp(primals: tuple, tangents: tuple, *, jaxpr: Jaxpr, active: Mask) -> tuple:
-    program, mask = jvp_jaxpr(jaxpr, nonzero(tangents))
-    results = eval_jaxpr(program, (*primals, *chosen(tangents, nonzero(tangents))))
-    outs = tuple(results[:len(jaxpr.outs)])
-    return outs, spread(results[len(outs):], mask, outs)
+def forward_only_forward(mode: Forward, primals: tuple, dots: tuple, *, jaxpr: Jaxpr, active: Mask) -> tuple:
+    outs, out_dots = mode.flat(lambda *xs: eval_jaxpr(jaxpr, xs), primals, dots)
+    return tuple(outs), tuple(out_dots)
 
 
 def forward_only_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple, *, jaxpr: Jaxpr,
@@ -329,7 +330,8 @@ def forward_only_linearize(trace: LinearizeTrace, primals: tuple, tangents: tupl
 
 forward_only_p = Primitive(
     "while_tangent", Kind.CONTROL, shape=lambda *avals, jaxpr, active: jaxpr.out_avals,
-    impl=lambda *args, jaxpr, active: eval_jaxpr(jaxpr, args), jvp=forward_only_jvp, transpose=no_reverse_mode,
+    impl=lambda *args, jaxpr, active: eval_jaxpr(jaxpr, args), jvp=partial(forward_only_forward, JVP),
+    taylor=taylor_rule(forward_only_forward), transpose=no_reverse_mode,
     batch=lambda axis, args, axes, *, jaxpr, active: batch_call(forward_only_p, axis, args, axes, jaxpr,
                                                                 {"active": active}),
     linearize=forward_only_linearize, inline=lambda *avals, jaxpr, active: jaxpr)

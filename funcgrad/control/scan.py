@@ -10,6 +10,7 @@ step's derivative needs and runs the loop backwards, so the gradient of n steps 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from funcgrad.control.programs import (
@@ -45,8 +46,9 @@ from funcgrad.passes.dead_code import prune, without_inputs
 from funcgrad.transforms.arguments import flatten_args, function_name, leaf_paths
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import check_callable, quiet
-from funcgrad.transforms.jvp import jvp_jaxpr, spread
+from funcgrad.transforms.jvp import JVP, Forward, spread
 from funcgrad.transforms.linearize import LinearizeTrace, depends, linearize_jaxpr
+from funcgrad.transforms.taylor import taylor_rule
 from funcgrad.transforms.transpose import transpose_jaxpr
 from funcgrad.transforms.vmap import Axis, batch_jaxpr, to_front
 from funcgrad.tree import tree_flatten, tree_map, tree_structure, tree_unflatten, treedef_children
@@ -269,25 +271,27 @@ def scan_impl(*args: Any, jaxpr: Jaxpr, length: int, reverse: bool, num_consts: 
     return [as_type(x, a) for x, a in zip((*carry, *stacks), avals, strict=True)]
 
 
-def scan_jvp(primals: tuple, tangents: tuple, *, jaxpr: Jaxpr, num_consts: int, num_carry: int, **params: Any) -> tuple:
-    consts, carry, xs = split(tangents, num_consts, num_carry)
+def scan_forward(mode: Forward, primals: tuple, dots: tuple, *, jaxpr: Jaxpr, num_consts: int, num_carry: int,
+                 **params: Any) -> tuple:
+    """The carry travels with its dots: those that a step makes nonzero are so before the next one."""
+    order, num_ys = mode.order, len(jaxpr.outs) - num_carry
+    consts, carry, xs = split(dots, order * num_consts, order * num_carry)
     const_mask, carry_mask, xs_mask = nonzero(consts), nonzero(carry), nonzero(xs)
-    num_ys = len(jaxpr.outs) - num_carry
 
     def step(mask: Mask) -> tuple[Any, Mask]:
-        found = jvp_jaxpr(jaxpr, (*const_mask, *mask, *xs_mask), (*mask, *[False] * num_ys))
-        return found, found[1][:num_carry]
+        found = mode.program(jaxpr, (*const_mask, *mask, *xs_mask), (*mask, *[False] * (order * num_ys)))
+        return found, found[1][:order * num_carry]
 
     (program, out_mask), carry_mask = fixed_point(step, carry_mask)
-    body = reordered(program, interleaved((num_consts, num_carry, len(xs)), (const_mask, carry_mask, xs_mask)),
-                     interleaved((num_carry, num_ys), (carry_mask, out_mask[num_carry:])))
     p_consts, p_carry, p_xs = split(primals, num_consts, num_carry)
+    body = reordered(program, interleaved((num_consts, num_carry, len(p_xs)), (const_mask, carry_mask, xs_mask)),
+                     interleaved((num_carry, num_ys), (carry_mask, out_mask[order * num_carry:])))
     results = scan_p.bind(*p_consts, *chosen(consts, const_mask), *p_carry,
                           *[instantiate(t) for t in chosen(carry, carry_mask)], *p_xs, *chosen(xs, xs_mask), jaxpr=body,
                           num_consts=num_consts + sum(const_mask), num_carry=num_carry + sum(carry_mask), **params)
     last, last_dots, ys, ys_dots = split(results, num_carry, sum(carry_mask), num_ys)
     outs = (*last, *ys)
-    return outs, spread((*last_dots, *ys_dots), out_mask, outs)
+    return outs, mode.spread((*last_dots, *ys_dots), out_mask, outs)
 
 
 class _Linearized(NamedTuple):
@@ -472,9 +476,9 @@ def scan_prune(used: Mask, *, jaxpr: Jaxpr, num_consts: int, num_carry: int, **p
 
 
 scan_p = Primitive(
-    "scan", Kind.CONTROL, scan_shape, scan_impl, scan_jvp, scan_transpose, scan_batch, linearize=scan_linearize,
-    depends=scan_depends, prune=scan_prune, code=lambda jaxpr, length, reverse, num_consts, num_carry, unroll:
-        Loop(jaxpr, length, reverse, num_consts, num_carry))
+    "scan", Kind.CONTROL, scan_shape, scan_impl, partial(scan_forward, JVP), scan_transpose, scan_batch,
+    taylor=taylor_rule(scan_forward), linearize=scan_linearize, depends=scan_depends, prune=scan_prune,
+    code=lambda jaxpr, length, reverse, num_consts, num_carry, unroll: Loop(jaxpr, length, reverse, num_consts, num_carry))
 
 
 def one_by_one(primitive: Primitive, axis: Axis, args: tuple, axes: tuple, params: dict) -> tuple:

@@ -10,6 +10,7 @@ Blondel et al., "Efficient and modular implicit differentiation", NeurIPS 2022.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from funcgrad.control.custom import custom_jvp_call_p
@@ -25,8 +26,9 @@ from funcgrad.ops.elementwise import neg, subtract
 from funcgrad.ops.structural import instantiate, zeros
 from funcgrad.transforms.arguments import flat_results, flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, linearize, quiet
-from funcgrad.transforms.jvp import jvp_flat
+from funcgrad.transforms.jvp import JVP, Forward, jvp_flat
 from funcgrad.transforms.linearize import LinearizeTrace, LinearTracer, not_linear
+from funcgrad.transforms.taylor import taylor_rule
 from funcgrad.transforms.transpose import transpose_flat, transpose_jaxpr
 from funcgrad.transforms.vmap import Axis, batch_jaxpr, to_front
 from funcgrad.tree import tree_structure, tree_unflatten, treedef_children
@@ -192,16 +194,22 @@ def linear_solve_impl(*args: Any, solve: Jaxpr, counts: tuple[int, int, int], **
     return [as_type(x, a) for x, a in zip(eval_jaxpr(solve, (*consts, *b)), solve.out_avals, strict=True)]
 
 
-def linear_solve_jvp(primals: tuple, tangents: tuple, *, matvec: Jaxpr, solve: Jaxpr, counts: tuple[int, int, int],
-                     **params: Any) -> tuple:
+def linear_solve_forward(mode: Forward, primals: tuple, dots: tuple, *, matvec: Jaxpr, solve: Jaxpr,
+                         counts: tuple[int, int, int], **params: Any) -> tuple:
+    """From A x = b: each dot of x solves the same equation, whose right-hand side holds those before it."""
     params = {"matvec": matvec, "solve": solve, "counts": counts, **params}
     outs = linear_solve_p.bind(*primals, **params)
+    order = mode.order
     consts, _, _, b = split(primals, *counts)
-    const_dots, _, _, b_dots = split(tangents, *counts)
-    moved: Sequence[Any] = [Zero(tangent_aval(x.aval)) for x in b]
-    if any(nonzero(const_dots)):
-        _, moved = jvp_flat(lambda *c: eval_jaxpr(matvec, (*c, *outs[:len(b)])), consts, const_dots)
-    return outs, _solved(linear_solve_p.bind, primals, b_dots, moved, outs, params)
+    const_dots, _, _, b_dots = split(dots, *[order * n for n in counts])
+    x, out_dots = outs[:len(b)], list(mode.zeros([out.aval for out in outs]))
+    for n in range(order):
+        moved: Sequence[Any] = out_dots[n:len(b) * order:order]
+        if any(nonzero(const_dots)):
+            _, found = mode.flat(lambda *xs: eval_jaxpr(matvec, xs), (*consts, *x), (*const_dots, *out_dots[:len(b) * order]))
+            moved = found[n::order]
+        out_dots[n::order] = _solved(linear_solve_p.bind, primals, b_dots[n::order], moved, outs, params)
+    return outs, tuple(out_dots)
 
 
 def linear_solve_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple, *, matvec: Jaxpr, counts: tuple,
@@ -301,5 +309,6 @@ def linear_solve_inline(*avals: ShapedArray, solve: Jaxpr, counts: tuple[int, in
 
 
 linear_solve_p = Primitive(
-    "custom_linear_solve", Kind.CONTROL, linear_solve_shape, linear_solve_impl, linear_solve_jvp, linear_solve_transpose,
-    linear_solve_batch, linearize=linear_solve_linearize, inline=linear_solve_inline)
+    "custom_linear_solve", Kind.CONTROL, linear_solve_shape, linear_solve_impl, partial(linear_solve_forward, JVP),
+    linear_solve_transpose, linear_solve_batch, taylor=taylor_rule(linear_solve_forward), linearize=linear_solve_linearize,
+    inline=linear_solve_inline)

@@ -15,7 +15,10 @@ Rules, with the arrays positional and the metadata keyword (``shape`` gets abstr
                                             argument is given as Linear(aval); cotangents may hold Zeros
     batch(axis, args, axes, **params)    -> (outs, out_axes), tuples; axis has .size and .name, an axes entry is None
                                             where the argument is not batched
-    taylor                               -> DERIVED or f(primals, series, **params)
+    taylor                               -> DERIVED, PIECEWISE_LINEAR, or f(primals, series, **params) -> (outs, out_series);
+                                            series holds for each argument a tuple of its normalised Taylor coefficients
+                                            from the first on, all of one length; a coefficient may be a Zero.
+                                            A rule may return NotImplemented for what the derived one does as well
     code                                 -> what the compiler makes of it, or HOST. Elementwise: a scalar expression, one
                                             for each kind of dtype, or a tuple with one for each result. Movement:
                                             f(view, **params) -> a strided view, or INDEX. Reduction: how two values
@@ -95,6 +98,8 @@ BILINEAR = Marker("BILINEAR")
 """jvp: linear in each of its two arguments; the tangent is the sum of two products."""
 DERIVED = Marker("DERIVED")
 """taylor: follows from the jvp rule."""
+PIECEWISE_LINEAR = Marker("PIECEWISE_LINEAR")
+"""taylor: linear near almost all values; each coefficient moves as a tangent does."""
 ALIGN = Marker("ALIGN")
 """batch: elementwise; the batched axes of the arguments are brought to one place."""
 HOST = Marker("HOST")

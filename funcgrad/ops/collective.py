@@ -16,7 +16,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import LINEAR, PIECEWISE_CONSTANT, Kind, No, Primitive
+from funcgrad.core.primitive import LINEAR, PIECEWISE_CONSTANT, PIECEWISE_LINEAR, Kind, No, Primitive
 from funcgrad.core.trace import current_trace
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
@@ -288,7 +288,7 @@ def _extreme_jvp(primitive: Callable) -> Callable:
 
 def _extreme_primitive(name: str, primitive: Callable, reducer: Primitive) -> Primitive:
     return Primitive(
-        name, Kind.OPAQUE, lambda x, axis_name: x, _outside, _extreme_jvp(primitive),
+        name, Kind.OPAQUE, lambda x, axis_name: x, _outside, _extreme_jvp(primitive), taylor=PIECEWISE_LINEAR,
         transpose=No("not linear"), collective=True, batch=_reduction_batch(
             primitive, lambda axis, x, d: x if d is None else reducer.bind(x, axes=(d,))[0]))
 

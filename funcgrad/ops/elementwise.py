@@ -16,10 +16,21 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import LINEAR, PIECEWISE_CONSTANT, Constant, Linear, LinearIn, No, Partials, Primitive
+from funcgrad.core.primitive import (
+    LINEAR,
+    PIECEWISE_CONSTANT,
+    PIECEWISE_LINEAR,
+    Constant,
+    Linear,
+    LinearIn,
+    No,
+    Partials,
+    Primitive,
+)
 from funcgrad.core.trace import current_trace
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
+from funcgrad.ops import series
 from funcgrad.ops.promotion import inexact_arg, promote, promote_args, promote_inexact, promote_numeric, unary_arg
 from funcgrad.ops.rules import elementwise
 from funcgrad.ops.structural import convert_element_type, full, select_n, select_n_p
@@ -79,7 +90,8 @@ add_p = elementwise("add", add_impl, Partials(1, 1), {"b": "{0} | {1}", "iufc": 
                     commutative=True)
 sub_p = elementwise("sub", sub_impl, Partials(1, -1), "{0} - {1}", transpose=LinearIn(0, 1))
 mul_p = elementwise("mul", mul_impl, Partials(lambda z, x, y: y, lambda z, x, y: x),
-                    {"b": "{0} & {1}", "iufc": "{0} * {1}"}, transpose=LinearIn(0, 1), commutative=True)
+                    {"b": "{0} & {1}", "iufc": "{0} * {1}"}, transpose=LinearIn(0, 1), commutative=True,
+                    taylor=series.arithmetic(lambda: mul_p, series.product))
 neg_p = elementwise("neg", lambda xp, x: xp.negative(x), Partials(-1), "-{0}", transpose=LinearIn(0))
 
 
@@ -95,18 +107,21 @@ def _reciprocal_partial(z: Any, x: Any, y: Any) -> Any:
 
 
 div_p = elementwise("div", div_impl, Partials(_reciprocal_partial, lambda z, x, y: neg(z / y)),
-                    {"f": "{0} / {1}", "iu": "quotient({0}, {1})", "c": "divide({0}, {1})"}, transpose=LinearIn(0))
+                    {"f": "{0} / {1}", "iu": "quotient({0}, {1})", "c": "divide({0}, {1})"}, transpose=LinearIn(0),
+                    taylor=series.arithmetic(lambda: div_p, series.quotient))
 
 
 def rem_impl(xp: Any, x: Any, y: Any) -> Any:
     return xp.fmod(x, y)
 
 
-rem_p = elementwise("rem", rem_impl, Partials(1, lambda z, x, y: neg(trunc(x / y))), "fmod({0}, {1})")
+rem_p = elementwise("rem", rem_impl, Partials(1, lambda z, x, y: neg(trunc(x / y))), "fmod({0}, {1})",
+                    taylor=PIECEWISE_LINEAR)
 floor_divide_p = elementwise("floor_divide", lambda xp, x, y: xp.floor_divide(x, y), PIECEWISE_CONSTANT,
                              "floor_divide({0}, {1})")
 remainder_p = elementwise("remainder", lambda xp, x, y: xp.remainder(x, y),
-                          Partials(1, lambda z, x, y: neg(floor_divide(x, y))), "remainder({0}, {1})")
+                          Partials(1, lambda z, x, y: neg(floor_divide(x, y))), "remainder({0}, {1})",
+                          taylor=PIECEWISE_LINEAR)
 
 
 def _first_wins(compare: Callable) -> Partials:
@@ -132,8 +147,10 @@ def maximum_impl(xp: Any, x: Any, y: Any) -> Any:
     return xp.maximum(x, y)
 
 
-max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)), "maximum({0}, {1})")
-min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)), "minimum({0}, {1})")
+max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)), "maximum({0}, {1})",
+                    taylor=PIECEWISE_LINEAR)
+min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)), "minimum({0}, {1})",
+                    taylor=PIECEWISE_LINEAR)
 nextafter_p = elementwise("nextafter", lambda xp, x, y: xp.nextafter(x, y), No("defined on the floating point grid"),
                           lambda x, y: "nextafter({0}, {1})" if x.itemsize > 2 else None)  # narrow floats are computed wide
 hypot_p = elementwise("hypot", lambda xp, x, y: xp.hypot(x, y), Partials(
@@ -293,7 +310,7 @@ round_to_even = unary(round_p, True, "The nearest integer; halves go to the even
 sign = unary(sign_p, False, "-1, 0 or 1; for complex x, x / abs(x).")
 is_finite = unary(is_finite_p, True, "True where x is neither infinite nor NaN.")
 
-abs_p = elementwise("abs", lambda xp, x: xp.abs(x), Partials(lambda y, x: sign(x)), "abs({0})")
+abs_p = elementwise("abs", lambda xp, x: xp.abs(x), Partials(lambda y, x: sign(x)), "abs({0})", taylor=PIECEWISE_LINEAR)
 
 
 def abs(x: Any, /) -> Any:
@@ -304,18 +321,26 @@ def abs(x: Any, /) -> Any:
 
 # ---------------------------------------------------------------- exponentials and powers
 
-exp_p = elementwise("exp", lambda xp, x: xp.exp(x), Partials(lambda y, x: y), "exp({0})")
-exp2_p = elementwise("exp2", lambda xp, x: xp.exp2(x), Partials(lambda y, x: y * np.log(2)), "exp2({0})")
-expm1_p = elementwise("expm1", lambda xp, x: xp.expm1(x), Partials(lambda y, x: y + 1), "expm1({0})")
-log_p = elementwise("log", lambda xp, x: xp.log(x), Partials(lambda y, x: reciprocal(x)), "log({0})")
+exp_p = elementwise("exp", lambda xp, x: xp.exp(x), Partials(lambda y, x: y), "exp({0})",
+                    taylor=series.quadratic(lambda: exp_p, 1))
+exp2_p = elementwise("exp2", lambda xp, x: xp.exp2(x), Partials(lambda y, x: y * np.log(2)), "exp2({0})",
+                     taylor=series.quadratic(lambda: exp2_p, float(np.log(2))))
+expm1_p = elementwise("expm1", lambda xp, x: xp.expm1(x), Partials(lambda y, x: y + 1), "expm1({0})",
+                      taylor=series.quadratic(lambda: expm1_p, 1))
+log_p = elementwise("log", lambda xp, x: xp.log(x), Partials(lambda y, x: reciprocal(x)), "log({0})",
+                    taylor=series.arithmetic(lambda: log_p, series.logarithm))
 log2_p = elementwise("log2", lambda xp, x: xp.log2(x), Partials(lambda y, x: reciprocal(x * float(np.log(2)))), "log2({0})")
 log1p_p = elementwise("log1p", lambda xp, x: xp.log1p(x), Partials(lambda y, x: reciprocal(x + 1)), "log1p({0})")
-sqrt_p = elementwise("sqrt", lambda xp, x: xp.sqrt(x), Partials(lambda y, x: 0.5 / y), "sqrt({0})")
+sqrt_p = elementwise("sqrt", lambda xp, x: xp.sqrt(x), Partials(lambda y, x: 0.5 / y), "sqrt({0})",
+                     taylor=series.arithmetic(lambda: sqrt_p, series.root))
 rsqrt_p = elementwise("rsqrt", lambda xp, x: (1 / xp.sqrt(x)).astype(x.dtype), Partials(lambda y, x: -0.5 * y / x),
-                      "rsqrt({0})")
-cbrt_p = elementwise("cbrt", lambda xp, x: xp.cbrt(x), Partials(lambda y, x: 1 / (3 * (y * y))), "cbrt({0})")
-square_p = elementwise("square", lambda xp, x: xp.multiply(x, x), Partials(lambda y, x: 2 * x), {"iufc": "{0} * {0}"})
-logistic_p = elementwise("logistic", lambda xp, x: _logistic(xp, x), Partials(lambda y, x: y * (1 - y)), "logistic({0})")
+                      "rsqrt({0})", taylor=series.arithmetic(lambda: rsqrt_p, series.fixed_power(-1 / 2)))
+cbrt_p = elementwise("cbrt", lambda xp, x: xp.cbrt(x), Partials(lambda y, x: 1 / (3 * (y * y))), "cbrt({0})",
+                     taylor=series.arithmetic(lambda: cbrt_p, series.fixed_power(1 / 3)))
+square_p = elementwise("square", lambda xp, x: xp.multiply(x, x), Partials(lambda y, x: 2 * x), {"iufc": "{0} * {0}"},
+                       taylor=series.arithmetic(lambda: square_p, series.square))
+logistic_p = elementwise("logistic", lambda xp, x: _logistic(xp, x), Partials(lambda y, x: y * (1 - y)), "logistic({0})",
+                         taylor=series.quadratic(lambda: logistic_p, 1, -1))
 
 
 def _logistic(xp: Any, x: Any) -> Any:
@@ -378,7 +403,7 @@ def integer_pow_partial(z: Any, x: Any, *, y: int) -> Any:
 
 
 integer_pow_p = elementwise("integer_pow", integer_pow_impl, Partials(integer_pow_partial), "integer_pow({0}, {y})",
-                            shape=lambda x, y: x)
+                            shape=lambda x, y: x, taylor=series.arithmetic(lambda: integer_pow_p, series.power))
 
 
 def _pow_base_partial(z: Any, x: Any, y: Any) -> Any:
@@ -396,8 +421,17 @@ def _one_where_zero(x: Any) -> Any:
     return _chosen(eq(x, 0), x.dtype.type(1), x)
 
 
+def pow_taylor(primals: tuple, terms: tuple) -> Any:
+    """exp(y log(x)). With a constant exponent the default rule serves: it holds at base 0 too."""
+    if all(series.is_zero(t) for t in terms[1]):
+        return NotImplemented
+    x, y = series.joined(primals, terms)
+    log_x = series.logarithm(x, log(_one_where_zero(primals[0])))
+    return series.result(series.exponential(series.product(log_x, y, None), pow_p.bind(*primals)[0]))
+
+
 pow_p = elementwise("pow", lambda xp, x, y: xp.power(x, y), Partials(_pow_base_partial, _pow_exponent_partial),
-                    "pow({0}, {1})")
+                    "pow({0}, {1})", taylor=pow_taylor)
 
 
 def power(x: Any, y: Any, /) -> Any:
@@ -412,15 +446,21 @@ pow = power
 
 # ---------------------------------------------------------------- trigonometry
 
-sin_p = elementwise("sin", lambda xp, x: xp.sin(x), Partials(lambda y, x: cos(x)), "sin({0})")
-cos_p = elementwise("cos", lambda xp, x: xp.cos(x), Partials(lambda y, x: neg(sin(x))), "cos({0})")
-tan_p = elementwise("tan", lambda xp, x: xp.tan(x), Partials(lambda y, x: 1 + y * y), "tan({0})")
+sin_p = elementwise("sin", lambda xp, x: xp.sin(x), Partials(lambda y, x: cos(x)), "sin({0})",
+                    taylor=series.pair(lambda: sin_p, lambda: cos_p, 1, -1))
+cos_p = elementwise("cos", lambda xp, x: xp.cos(x), Partials(lambda y, x: neg(sin(x))), "cos({0})",
+                    taylor=series.pair(lambda: cos_p, lambda: sin_p, -1, 1))
+tan_p = elementwise("tan", lambda xp, x: xp.tan(x), Partials(lambda y, x: 1 + y * y), "tan({0})",
+                    taylor=series.quadratic(lambda: tan_p, 0, 1))
 asin_p = elementwise("asin", lambda xp, x: xp.arcsin(x), Partials(lambda y, x: rsqrt(_one_minus_square(x))), "asin({0})")
 acos_p = elementwise("acos", lambda xp, x: xp.arccos(x), Partials(lambda y, x: neg(rsqrt(_one_minus_square(x)))), "acos({0})")
 atan_p = elementwise("atan", lambda xp, x: xp.arctan(x), Partials(lambda y, x: reciprocal(1 + x * x)), "atan({0})")
-sinh_p = elementwise("sinh", lambda xp, x: xp.sinh(x), Partials(lambda y, x: cosh(x)), "sinh({0})")
-cosh_p = elementwise("cosh", lambda xp, x: xp.cosh(x), Partials(lambda y, x: sinh(x)), "cosh({0})")
-tanh_p = elementwise("tanh", lambda xp, x: xp.tanh(x), Partials(lambda y, x: _one_minus_square(y)), "tanh({0})")
+sinh_p = elementwise("sinh", lambda xp, x: xp.sinh(x), Partials(lambda y, x: cosh(x)), "sinh({0})",
+                     taylor=series.pair(lambda: sinh_p, lambda: cosh_p, 1, 1))
+cosh_p = elementwise("cosh", lambda xp, x: xp.cosh(x), Partials(lambda y, x: sinh(x)), "cosh({0})",
+                     taylor=series.pair(lambda: cosh_p, lambda: sinh_p, 1, 1))
+tanh_p = elementwise("tanh", lambda xp, x: xp.tanh(x), Partials(lambda y, x: _one_minus_square(y)), "tanh({0})",
+                     taylor=series.quadratic(lambda: tanh_p, 0, -1))
 asinh_p = elementwise("asinh", lambda xp, x: xp.arcsinh(x), Partials(lambda y, x: rsqrt(x * x + 1)), "asinh({0})")
 acosh_p = elementwise("acosh", lambda xp, x: xp.arccosh(x), Partials(lambda y, x: rsqrt((x - 1) * (x + 1))), "acosh({0})")
 atanh_p = elementwise("atanh", lambda xp, x: xp.arctanh(x), Partials(lambda y, x: reciprocal(_one_minus_square(x))),
@@ -529,7 +569,8 @@ def _edge(compare: Callable) -> Callable:
 clamp_p = elementwise(
     "clamp", lambda xp, lower, x, upper: xp.minimum(xp.maximum(x, lower), upper),
     Partials(_edge(lambda lower, x, upper: bitwise_and(gt(lower, x), lt(lower, upper))), _inside,
-             _edge(lambda lower, x, upper: gt(maximum(x, lower), upper))), "minimum(maximum({1}, {0}), {2})")
+             _edge(lambda lower, x, upper: gt(maximum(x, lower), upper))), "minimum(maximum({1}, {0}), {2})",
+    taylor=PIECEWISE_LINEAR)
 
 
 def select(predicate: Any, on_true: Any, on_false: Any) -> Any:

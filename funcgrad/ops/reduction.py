@@ -16,7 +16,17 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, Constant, Kind, Native, Primitive
+from funcgrad.core.primitive import (
+    DERIVED,
+    LINEAR,
+    NOT_LINEAR,
+    PIECEWISE_CONSTANT,
+    PIECEWISE_LINEAR,
+    Constant,
+    Kind,
+    Native,
+    Primitive,
+)
 from funcgrad.core.types import Shape, ShapedArray, Zero, shaped_array, tangent_aval
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add, div, eq, exp, is_finite, log, max_p, maximum, min_p, mul, sub
@@ -234,11 +244,11 @@ def _extreme_jvp(primitive: Callable) -> Callable:
 reduce_max_p = Primitive(
     "reduce_max", Kind.REDUCTION, reduce_shape, _extreme_impl("max", lowest), _extreme_jvp(lambda: reduce_max_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_max_p, args, axes_in, axes),
-    code=("maximum({0}, {1})", "lowest"))
+    code=("maximum({0}, {1})", "lowest"), taylor=PIECEWISE_LINEAR)
 reduce_min_p = Primitive(
     "reduce_min", Kind.REDUCTION, reduce_shape, _extreme_impl("min", highest), _extreme_jvp(lambda: reduce_min_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_min_p, args, axes_in, axes),
-    code=("minimum({0}, {1})", "highest"))
+    code=("minimum({0}, {1})", "highest"), taylor=PIECEWISE_LINEAR)
 
 
 def _position_shape(x: ShapedArray, *, axes: Shape, index_dtype: np.dtype) -> ShapedArray:
@@ -368,12 +378,13 @@ def _cumulative_jvp(primitive: Callable, combine: Callable) -> Callable:
     return jvp
 
 
-def _cumulative_primitive(name: str, impl: Callable, jvp: Any, transpose: Any = NOT_LINEAR) -> Primitive:
+def _cumulative_primitive(name: str, impl: Callable, jvp: Any, transpose: Any = NOT_LINEAR,
+                          taylor: Any = DERIVED) -> Primitive:
     def batch(mapped: Any, args: tuple, axes: tuple, *, axis: int, reverse: bool) -> tuple:
         return primitive.bind(*args, axis=axis + (axis >= axes[0]), reverse=reverse), axes
 
     primitive = Primitive(name, Kind.OPAQUE, lambda x, axis, reverse: x, _cumulative_impl(impl), jvp, transpose,
-                          batch, code=Native("cumulative", combine=name[3:]))
+                          batch, taylor, Native("cumulative", combine=name[3:]))
     return primitive
 
 
@@ -418,10 +429,10 @@ cumprod_p = _cumulative_primitive(
     _cumulative_jvp(lambda: cumprod_p, _product_of_pairs))
 cummax_p = _cumulative_primitive(
     "cummax", lambda xp, x, axis: xp.maximum.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cummax_p, _extreme_of_pairs(max_p)))
+    _cumulative_jvp(lambda: cummax_p, _extreme_of_pairs(max_p)), taylor=PIECEWISE_LINEAR)
 cummin_p = _cumulative_primitive(
     "cummin", lambda xp, x, axis: xp.minimum.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cummin_p, _extreme_of_pairs(min_p)))
+    _cumulative_jvp(lambda: cummin_p, _extreme_of_pairs(min_p)), taylor=PIECEWISE_LINEAR)
 cumlogsumexp_p = _cumulative_primitive(
     "cumlogsumexp", lambda xp, x, axis: xp.logaddexp.accumulate(x, axis=axis),
     _cumulative_jvp(lambda: cumlogsumexp_p, _log_of_sums))

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import aval_of
-from funcgrad.core.primitive import NOT_LINEAR, Kind, Linear, Native, Primitive, missing_rule
+from funcgrad.core.primitive import NOT_LINEAR, PIECEWISE_LINEAR, Kind, Linear, Native, Primitive, missing_rule
 from funcgrad.core.types import Shape, Zero
+from funcgrad.ops import series
 from funcgrad.ops.elementwise import add, div, eq, mul
 from funcgrad.ops.index_maps import (
     GatherDimensionNumbers,
@@ -186,7 +187,7 @@ def gather_batch(axis: Any, args: tuple, axes: tuple, *, dimension_numbers: Gath
 
 
 gather_p = Primitive("gather", Kind.OPAQUE, gather_shape, gather_impl, gather_jvp, gather_transpose, gather_batch,
-                     code=Native("gather"))
+                     PIECEWISE_LINEAR, code=Native("gather"))
 
 # ---------------------------------------------------------------- rules that the scatters share
 
@@ -216,9 +217,9 @@ def scatter_batch(primitive: Callable[[], Primitive]) -> Callable:
     return batch
 
 
-def _scatter(name: str, combine: Any, jvp: Any, transpose: Any) -> Primitive:
+def _scatter(name: str, combine: Any, jvp: Any, transpose: Any, taylor: Any = PIECEWISE_LINEAR) -> Primitive:
     return Primitive(name, Kind.OPAQUE, scatter_shape, scatter_impl(combine), jvp, transpose,
-                     scatter_batch(lambda: _SCATTERS[name]), code=Native("scatter", filled=True))
+                     scatter_batch(lambda: _SCATTERS[name]), taylor, Native("scatter", filled=True))
 
 
 # ---------------------------------------------------------------- scatter_add
@@ -299,7 +300,22 @@ def scatter_mul_transpose(cotangents: tuple, x: Any, indices: Any, updates: Any,
     return scatter_mul_p.bind(cotangents[0], indices, updates, **params)[0], None, None
 
 
-scatter_mul_p = _scatter("scatter_mul", accumulate("multiply"), scatter_mul_jvp, scatter_mul_transpose)
+def scatter_mul_taylor(primals: tuple, terms: tuple, **params: Any) -> Any:
+    """A product of the operand and of ones into which the updates are multiplied, at most one for each element."""
+    (x, _, updates), out = series.joined(primals, terms), scatter_mul_p.bind(*primals, **params)[0]
+    if not all(map(series.is_zero, updates[1:])):
+        if not params["unique_indices"]:
+            return NotImplemented  # the jvp rule says why
+        ones, zero, indices = full(x[0].shape, 1, x[0].dtype), zeros_like(x[0]), primals[1]
+        factors = [None if series.is_zero(u) else scatter_add_p.bind(zero, indices, u, **params)[0] for u in updates]
+        factors[0], = scatter_mul_p.bind(ones, indices, updates[0], **params)
+        return series.result(series.product(x, factors, out))
+    return series.result([out, *[None if series.is_zero(c) else scatter_mul_p.bind(c, *primals[1:], **params)[0]
+                                 for c in x[1:]]])
+
+
+scatter_mul_p = _scatter("scatter_mul", accumulate("multiply"), scatter_mul_jvp, scatter_mul_transpose,
+                         scatter_mul_taylor)
 
 # ---------------------------------------------------------------- scatter_min, scatter_max
 

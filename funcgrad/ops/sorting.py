@@ -15,7 +15,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, Kind, Linear, Native, Primitive
+from funcgrad.core.primitive import LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, PIECEWISE_LINEAR, Kind, Linear, Native, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.promotion import unary_arg
@@ -242,7 +242,7 @@ def sort_batch(axis: Any, args: tuple, axes: tuple, *, dimension: int, num_keys:
     return sort_p.bind(*moved, dimension=dimension + 1, num_keys=num_keys), (0,) * len(args)
 
 
-sort_p = Primitive("sort", Kind.OPAQUE, sort_shape, sort_impl, sort_jvp, NOT_LINEAR, sort_batch,
+sort_p = Primitive("sort", Kind.OPAQUE, sort_shape, sort_impl, sort_jvp, NOT_LINEAR, sort_batch, PIECEWISE_LINEAR,
                    code=Native("sort"))
 
 # ---------------------------------------------------------------- top_k
@@ -270,7 +270,8 @@ def top_k_batch(axis: Any, args: tuple, axes: tuple, *, k: int) -> tuple:
     return top_k_p.bind(moveaxis(args[0], axes[0], 0), k=k), (0, 0)
 
 
-top_k_p = Primitive("top_k", Kind.OPAQUE, top_k_shape, top_k_impl, top_k_jvp, NOT_LINEAR, top_k_batch, code=Native("top_k"),
+top_k_p = Primitive("top_k", Kind.OPAQUE, top_k_shape, top_k_impl, top_k_jvp, NOT_LINEAR, top_k_batch,
+                    PIECEWISE_LINEAR, code=Native("top_k"),
                     strong=True)
 
 # ---------------------------------------------------------------- searchsorted

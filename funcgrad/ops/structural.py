@@ -16,7 +16,18 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import DeviceArray, describe
-from funcgrad.core.primitive import INDEX, LINEAR, PIECEWISE_CONSTANT, Constant, Kind, Linear, Native, No, Primitive
+from funcgrad.core.primitive import (
+    INDEX,
+    LINEAR,
+    PIECEWISE_CONSTANT,
+    PIECEWISE_LINEAR,
+    Constant,
+    Kind,
+    Linear,
+    Native,
+    No,
+    Primitive,
+)
 from funcgrad.core.stage import as_value
 from funcgrad.core.types import Shape, ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
@@ -515,7 +526,7 @@ convert_element_type_p = Primitive(
     "convert_element_type", Kind.ELEMENTWISE, lambda x, new_dtype, weak_type: shaped_array(x.shape, new_dtype),
     convert_impl, convert_jvp,
     transpose_first(lambda ct, x, new_dtype, weak_type: convert_element_type(ct, x.dtype)),
-    batch=lambda axis, args, axes, **params: (convert_element_type_p.bind(*args, **params), axes),
+    batch=lambda axis, args, axes, **params: (convert_element_type_p.bind(*args, **params), axes), taylor=PIECEWISE_LINEAR,
     code="convert({0}, {new_dtype})")
 
 stop_gradient_p = Primitive(

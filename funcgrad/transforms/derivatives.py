@@ -120,7 +120,7 @@ def vjp(fun: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     indices = indices[:count]
 
     def pullback(cotangents: Any) -> tuple:
-        cts = _check_like(fun, "vjp: the cotangents", cotangents, out_tree, out_avals)
+        cts = check_like(fun, "vjp: the cotangents", cotangents, out_tree, out_avals)
         with quiet():
             results = iter(backward(tape, indices, cts, sum(active)))
         return tree_unflatten(tree, [_as_gradient(next(results), a) if on else np.zeros(a.shape, dtypes.float0)
@@ -149,7 +149,7 @@ def jvp(fun: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
                                 f"{type(primals).__name__} and {type(tangents).__name__}", None,
                                 "fg.jvp(f, (x,), (x_dot,))"))
     leaves, tree = flatten_args(fun, tuple(primals), "jvp")
-    dots = _check_like(fun, "jvp: the tangents", tuple(tangents), tree, [aval_of(x) for x in leaves],
+    dots = check_like(fun, "jvp: the tangents", tuple(tangents), tree, [aval_of(x) for x in leaves],
                        leaf_paths(fun, primals))
     flat = FlatFunction(fun, tree, "jvp", has_aux=has_aux)
     with quiet():
@@ -178,7 +178,7 @@ def linearize(fun: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     in_avals, out_avals = [aval_of(x) for x in leaves], [aval_of(x) for x in outs[:count]]
 
     def f_jvp(*tangents: Any) -> Any:
-        dots = _check_like(fun, "linearize: the tangents", tangents, tree, in_avals)
+        dots = check_like(fun, "linearize: the tangents", tangents, tree, in_avals)
         with quiet():
             values = tape.forward([instantiate(t) for t, a in zip(dots, active, strict=True) if a])
             results = [instantiate(Zero(tangent_aval(a))) if i is None or values[i] is None else values[i]
@@ -213,7 +213,7 @@ def linear_transpose(fun: Callable, *primals: Any) -> Callable:
 
         def checked(*xs: Any) -> list[Any]:
             outs = flat(*xs)
-            _check_like(fun, "linear_transpose: the cotangents", cotangents, flat.out_tree, [aval_of(x) for x in outs])
+            check_like(fun, "linear_transpose: the cotangents", cotangents, flat.out_tree, [aval_of(x) for x in outs])
             return outs
 
         with quiet():
@@ -421,7 +421,7 @@ def as_cotangent(x: Any) -> Any:
     return x if isinstance(x, Zero) or getattr(x, "dtype", None) == dtypes.float0 else as_value(x)
 
 
-def _check_like(fun: Callable, what: str, values: Any, tree: Any, avals: Sequence[Any],
+def check_like(fun: Callable, what: str, values: Any, tree: Any, avals: Sequence[Any],
                 paths: Sequence[str] | None = None) -> list[Any]:
     """Tangents or cotangents as flat values of the types expected; TypeError or ValueError where they differ."""
     found = tree_structure(values)

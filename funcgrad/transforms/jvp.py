@@ -69,7 +69,7 @@ def apply_jvp(primitive: Primitive, primals: tuple, tangents: tuple, params: dic
     rule = primitive.jvp
     if type(rule) is Partials:
         out, = primitive.bind(*primals, **params)
-        return (out,), (_combine(rule, out, primals, tangents, params),)
+        return (out,), (combine(rule, out, primals, tangents, params),)
     if rule is LINEAR:
         outs = primitive.bind(*primals, **params)
         return outs, primitive.bind(*linear_args(primitive, primals, tangents), **params)
@@ -94,7 +94,7 @@ def linear_args(primitive: Primitive, primals: tuple, tangents: tuple) -> list[A
             for p, t in zip(primals, tangents, strict=True)]
 
 
-def _combine(rule: Partials, out: Any, primals: tuple, tangents: tuple, params: dict) -> Any:
+def combine(rule: Partials, out: Any, primals: tuple, tangents: tuple, params: dict) -> Any:
     total: Any = None
     for entry, tangent in zip(rule.entries, tangents, strict=True):
         if type(tangent) is Zero or entry is None:
@@ -122,45 +122,63 @@ def jvp_flat(function: Callable[..., Sequence[Any]], primals: Sequence[Any],
     return [p for p, _ in pairs], [t for _, t in pairs]
 
 
-def jvp_jaxpr(jaxpr: Jaxpr, nonzero: tuple[bool, ...],
-              instantiated: tuple[bool, ...] | bool = False) -> tuple[Jaxpr, tuple[bool, ...]]:
-    """The program that computes results and tangents.
+class Forward:
+    """A forward mode: every value travels with ``order`` further ones, its tangent or its Taylor coefficients.
 
-    Its inputs are all primals, then the tangents marked nonzero; its outputs are all results, then the tangents that
-    are nonzero or to be instantiated, which the second value marks.
+    They are given in flat lists, in which those of one value stand together, each an array or a Zero.
+    ``flat(function, primals, dots)`` runs a function of flat values and returns results and dots.
     """
-    if isinstance(instantiated, bool):
-        instantiated = (instantiated and True,) * len(jaxpr.outs)
-    key = ("jvp", nonzero, instantiated)
-    if key not in jaxpr.cache:
-        count = len(jaxpr.in_vars)
-        out_nonzero: list[bool] = []
 
-        def function(*args: Any) -> list[Any]:
-            given = iter(args[count:])
-            tangents = [next(given) if nz else Zero(tangent_aval(a))
-                        for nz, a in zip(nonzero, jaxpr.in_avals, strict=True)]
-            outs, out_tangents = jvp_flat(lambda *xs: eval_jaxpr(jaxpr, xs), args[:count], tangents)
-            out_nonzero[:] = [type(t) is not Zero or (i and dtypes.is_inexact(t.aval.dtype))
-                              for t, i in zip(out_tangents, instantiated, strict=True)]
-            return outs + [instantiate(t) for t, nz in zip(out_tangents, out_nonzero, strict=True) if nz]
+    def __init__(self, name: str, order: int, flat: Callable[..., tuple[list[Any], list[Any]]]):
+        self.name, self.order, self.flat = name, order, flat
 
-        avals = [*jaxpr.in_avals, *[a for a, nz in zip(jaxpr.in_avals, nonzero, strict=True) if nz]]
-        program, captured = stage(function, avals, name=f"jvp({jaxpr.name})", what="jvp")
-        assert not captured
-        jaxpr.cache[key] = program, tuple(out_nonzero)
-    return jaxpr.cache[key]
+    def types(self, avals: Sequence[ShapedArray]) -> list[ShapedArray]:
+        """The types of the dots of values of these types."""
+        return [a for a in avals for _ in range(self.order)]
+
+    def zeros(self, avals: Sequence[ShapedArray]) -> list[Any]:
+        return [Zero(tangent_aval(a)) for a in self.types(avals)]
+
+    def program(self, jaxpr: Jaxpr, nonzero: tuple[bool, ...],
+                instantiated: tuple[bool, ...] | bool = False) -> tuple[Jaxpr, tuple[bool, ...]]:
+        """The program that computes results and dots.
+
+        Its inputs are all primals, then the dots marked nonzero; its outputs are all results, then the dots that are
+        nonzero or to be instantiated, which the second value marks.
+        """
+        if isinstance(instantiated, bool):
+            instantiated = (instantiated and True,) * (self.order * len(jaxpr.outs))
+        key = (self.name, self.order, nonzero, instantiated)
+        if key not in jaxpr.cache:
+            count = len(jaxpr.in_vars)
+            out_nonzero: list[bool] = []
+
+            def function(*args: Any) -> list[Any]:
+                dots = self.spread(args[count:], nonzero, args[:count])
+                outs, out_dots = self.flat(lambda *xs: eval_jaxpr(jaxpr, xs), args[:count], dots)
+                out_nonzero[:] = [type(t) is not Zero or (i and dtypes.is_inexact(t.aval.dtype))
+                                  for t, i in zip(out_dots, instantiated, strict=True)]
+                return outs + [instantiate(t) for t, nz in zip(out_dots, out_nonzero, strict=True) if nz]
+
+            avals = [*jaxpr.in_avals, *[a for a, nz in zip(self.types(jaxpr.in_avals), nonzero, strict=True) if nz]]
+            program, captured = stage(function, avals, name=f"{self.name}({jaxpr.name})", what=self.name)
+            assert not captured
+            jaxpr.cache[key] = program, tuple(out_nonzero)
+        return jaxpr.cache[key]
+
+    def call(self, primitive: Primitive, primals: tuple, dots: Sequence[Any], jaxpr: Jaxpr,
+             **params: Any) -> tuple[tuple, tuple]:
+        """The rule of a primitive that runs one program."""
+        program, mask = self.program(jaxpr, tuple([type(t) is not Zero for t in dots]))
+        results = primitive.bind(*primals, *[t for t in dots if type(t) is not Zero], jaxpr=program, **params)
+        outs = results[:len(jaxpr.outs)]
+        return outs, self.spread(results[len(jaxpr.outs):], mask, outs)
+
+    def spread(self, dots: Sequence[Any], mask: Sequence[bool], values: Sequence[Any]) -> tuple:
+        """Dots for all values, from those that are not zero."""
+        given, zeros = iter(dots), self.zeros([aval_of(x) for x in values])
+        return tuple([next(given) if nz else zero for nz, zero in zip(mask, zeros, strict=True)])
 
 
-def jvp_call(primitive: Primitive, primals: tuple, tangents: tuple, jaxpr: Jaxpr, params: dict) -> tuple[tuple, tuple]:
-    """The jvp rule of a primitive that runs one program: it runs the program's jvp."""
-    program, mask = jvp_jaxpr(jaxpr, tuple([type(t) is not Zero for t in tangents]))
-    results = primitive.bind(*primals, *[t for t in tangents if type(t) is not Zero], jaxpr=program, **params)
-    outs = results[:len(jaxpr.outs)]
-    return outs, spread(results[len(jaxpr.outs):], mask, outs)
-
-
-def spread(dots: Sequence[Any], mask: Sequence[bool], outs: Sequence[Any]) -> tuple:
-    """Tangents for all results, from those that are not zero."""
-    given = iter(dots)
-    return tuple([next(given) if nz else Zero(tangent_aval(aval_of(out))) for out, nz in zip(outs, mask, strict=True)])
+JVP = Forward("jvp", 1, jvp_flat)
+jvp_jaxpr, spread = JVP.program, JVP.spread
