@@ -40,9 +40,9 @@ def ppf(x):
 
 
 @_FAMILY.quantile
-def isf(q):
+def isf(x):
     """The inverse of ``sf``."""
-    return -logit(q)
+    return -logit(x)
 
 
 pdf = exponential(logpdf)
