@@ -29,6 +29,7 @@ from funcgrad.core.primitive import (
     LINEAR,
     PIECEWISE_LINEAR,
     Constant,
+    Kind,
     No,
     Partials,
     Primitive,
@@ -140,6 +141,40 @@ def _each(primitive: Primitive, primals: tuple, series: tuple[Terms, ...], param
 # ---------------------------------------------------------------- the default: the jvp rule, integrated
 
 
+class _Once(Trace):
+    """Hands everything to its parent, the same operation on the same values once only.
+
+    A jvp rule may apply its own primitive to other series (a linear system is solved again for the tangent), whose rule does
+    so again: all orders below are asked for over and over, 2**k times in all. Since equal values are one value here, what was
+    found for a series is known for every beginning of it, and k**2 applications are left.
+    """
+
+    what = "taylor"
+
+    def __init__(self, parent: Trace):
+        super().__init__(parent, parent.source)
+        self.known: dict[tuple, tuple[Any, tuple]] = {}
+
+    def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
+        if primitive.kind is Kind.CONTROL:
+            return self.parent.process(primitive, args, params)
+        return self.once((primitive, *args), lambda: self.parent.process(primitive, args, params), params)
+
+    def once(self, values: tuple, compute: Callable[[], Any], params: dict) -> Any:
+        """What ``compute`` gives for these values. They are kept, so that their identities stay theirs."""
+        key = (*map(_identity, values), *params.items())
+        if key not in self.known:
+            self.known[key] = compute(), values
+        return self.known[key][0]
+
+
+def _identity(x: Any) -> Any:
+    """Equal for what is one value: zeros, equal numbers, and otherwise the same object."""
+    if type(x) is Zero or x is None:
+        return None
+    return (x.dtype, x.tobytes()) if isinstance(x, np.generic) else id(x)
+
+
 class _Result(TaylorTracer):
     """A result of the primitive whose jvp rule is running: its coefficients are computed when the rule asks for them."""
 
@@ -181,8 +216,16 @@ def integrated(primitive: Primitive, primals: tuple, series: tuple[Terms, ...], 
     if order == 1:
         outs, dots = apply_jvp(primitive, primals, tuple([terms[0] for terms in series]), params)
         return outs, tuple([(t,) for t in dots])
-    parent = current_trace.get()
-    trace = TaylorTrace(parent, order - 1, parent.source)
+    around = current_trace.get()
+    parent = around if type(around) is _Once else _Once(around)
+    with current(parent):
+        return parent.once(("series", primitive, *primals, *[t for terms in series for t in terms]),
+                           lambda: _integrated(parent, primitive, primals, series, params), params)
+
+
+def _integrated(parent: _Once, primitive: Primitive, primals: tuple, series: tuple[Terms, ...],
+                params: dict) -> tuple[tuple, tuple]:
+    trace = TaylorTrace(parent, len(series[0]) - 1, parent.source)
     with tracing(trace):
         args = tuple([trace.join(x, terms[:-1]) for x, terms in zip(primals, series, strict=True)])
         velocities = tuple([_velocity(trace, terms) for terms in series])
@@ -191,6 +234,7 @@ def integrated(primitive: Primitive, primals: tuple, series: tuple[Terms, ...], 
         results, dots = apply_jvp(primitive, args, velocities, params)
         outs = tuple([x.primal if isinstance(x, TaylorTracer) and x._trace is trace else x for x in results])
         speeds = [trace.split(t) for t in dots]
+    trace.call.outs, trace.call = (), None  # they refer to each other
     return outs, tuple([_integral(first, rest) for first, rest in speeds])
 
 
