@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import aval_of, describe
+from funcgrad.core.array import DeviceArray, aval_of, describe
 from funcgrad.core.primitive import (
     BILINEAR,
     DERIVED,
@@ -170,9 +170,11 @@ class _Once(Trace):
 
 def _identity(x: Any) -> Any:
     """Equal for what is one value: zeros, equal numbers, and otherwise the same object."""
-    if type(x) is Zero or x is None:
+    if type(x) is Zero:
         return None
-    return (x.dtype, x.tobytes()) if isinstance(x, np.generic) else id(x)
+    if isinstance(x, np.generic) or type(x) is DeviceArray and not x.shape:
+        return x.dtype, x.weak_type if type(x) is DeviceArray else None, np.asarray(x).tobytes()
+    return id(x)
 
 
 class _Result(TaylorTracer):
