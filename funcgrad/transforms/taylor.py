@@ -106,7 +106,7 @@ def apply_taylor(primitive: Primitive, primals: tuple, series: tuple[Terms, ...]
     if type(rule) is No:
         raise missing_rule(primitive, "Taylor mode", "jvp" if primitive.taylor is DERIVED else "taylor", rule.reason)
     if rule in (LINEAR, PIECEWISE_LINEAR) or type(rule) is Partials and _constant(rule, series):
-        return _each(primitive, primals, series, params)
+        return _each(rule is LINEAR, primitive, primals, series, params)
     if rule is BILINEAR:
         outs = primitive.bind(*primals, **params)
         x, y = ([p, *terms] for p, terms in zip(primals, series, strict=True))
@@ -122,14 +122,15 @@ def _constant(rule: Partials, series: tuple[Terms, ...]) -> bool:
                    for e, terms in zip(rule.entries, series, strict=True))
 
 
-def _each(primitive: Primitive, primals: tuple, series: tuple[Terms, ...], params: dict) -> tuple[tuple, tuple]:
-    """The rule of operations that move each coefficient by itself, as they move a tangent."""
+def _each(linear: bool, primitive: Primitive, primals: tuple, series: tuple[Terms, ...],
+          params: dict) -> tuple[tuple, tuple]:
+    """The rule of operations that move each coefficient by itself: if linear, as they are, else as they move a tangent."""
     outs = primitive.bind(*primals, **params)
     columns = []
     for terms in zip(*series, strict=True):
         if all(type(t) is Zero for t in terms):
             columns.append(tuple([Zero(tangent_aval(aval_of(out))) for out in outs]))
-        elif primitive.jvp is LINEAR:
+        elif linear:
             columns.append(primitive.bind(*linear_args(primitive, primals, terms), **params))
         elif type(primitive.jvp) is Partials:
             columns.append((combine(primitive.jvp, outs[0], primals, terms, params),))
