@@ -47,6 +47,10 @@ class MissingRuleError(NotImplementedError):
     """A primitive has no rule for a transformation."""
 
 
+class NotLinearError(TypeError):
+    """A function that must be linear is not."""
+
+
 class DonatedBufferError(RuntimeError):
     """An array was used after it had been donated to a compiled function."""
 

@@ -127,8 +127,52 @@ def test_forward_mode_transposes_a_linear_bwd():
     np.testing.assert_allclose(fg.hessian(lambda v: fnp.sum(f(v)))(x), np.diag(-np.sin(x)))
     nonlinear = fg.custom_vjp(lambda x: x)
     nonlinear.defvjp(lambda x: (x, None), lambda res, ct: (ct * ct,))
-    with pytest.raises(TypeError, match="transpose: the function is not linear"):
+    with pytest.raises(fg.errors.NotLinearError, match="bwd rule is not linear in the cotangent"):
         fg.jvp(nonlinear, (1.0,), (1.0,))
+
+
+def tree_power():
+    """y = a**n sum(b), z = a, as a custom_vjp of a tree with a nondiff argument and an integer one; and the same function plain."""
+    def plain(p):
+        return {"y": p["a"] ** 3 * fnp.sum(p["b"][0]), "z": p["a"]}
+
+    f = fg.custom_vjp(lambda n, p, k: plain(p), nondiff_argnums=(0,))
+    f.defvjp(lambda n, p, k: (f(n, p, k), p), lambda n, p, ct: (
+        {"a": ct["y"] * n * p["a"] ** (n - 1) * fnp.sum(p["b"][0]) + ct["z"], "b": [ct["y"] * p["a"] ** n * fnp.ones(2)]}, None))
+    return (lambda p: f(3, p, 7)), plain
+
+
+FORWARD_USES = {
+    "jvp": lambda f, p, d: fg.jvp(f, (p,), (d,)),
+    "jit jvp": lambda f, p, d: fg.jit(lambda p, d: fg.jvp(fg.jit(f), (p,), (d,)))(p, d),
+    "jacfwd": lambda f, p, d: fg.jacfwd(f)(p),
+    "linearize": lambda f, p, d: fg.linearize(f, p)[1](d),
+    "hessian": lambda f, p, d: fg.hessian(lambda p: f(p)["y"])(p),
+    "jit hessian": lambda f, p, d: fg.jit(fg.hessian(lambda p: fg.jit(f)(p)["y"]))(p),
+    "reverse of forward": lambda f, p, d: fg.grad(lambda p: fg.jvp(f, (p,), (d,))[1]["y"])(p),
+    "taylor": lambda f, p, d: fg.taylor(f, p, 4, d),
+    "vmap of jvp": lambda f, p, d: fg.vmap(lambda a: fg.jvp(lambda a: f({**p, "a": a}), (a,), (1.0,)))(np.array([1.0, 2.0])),
+    "jvp of vmap": lambda f, p, d: fg.jvp(fg.vmap(lambda a: f({**p, "a": a})), (np.array([1.0, 2.0]),), (np.ones(2),)),
+    "scan": lambda f, p, d: fg.jvp(lambda p: repeated(f, p), (p,), (d,)),
+    "hessian of scan": lambda f, p, d: fg.hessian(lambda p: repeated(f, p))(p),
+    "while": lambda f, p, d: fg.jvp(lambda p: fg.lax.while_loop(lambda s: s["a"] < 50, lambda s: {**s, "a": f(s)["y"]}, p), (p,), (d,)),
+    "cond": lambda f, p, d: fg.jvp(lambda p: fg.lax.cond(p["a"] > 0, f, lambda p: {"y": p["a"], "z": p["a"]}, p), (p,), (d,)),
+    "checkpoint": lambda f, p, d: fg.jvp(fg.grad(fg.checkpoint(lambda p: f(p)["y"])), (p,), (d,)),
+}
+
+
+def repeated(f, p):
+    return fg.lax.scan(lambda c, _: ({**c, "a": f(c)["y"] * 0.1}, None), p, None, length=3)[0]["a"]
+
+
+@pytest.mark.parametrize("use", FORWARD_USES)
+def test_forward_mode_of_a_custom_vjp_equals_that_of_the_function(use):
+    p, d = {"a": 2.0, "b": [np.array([0.3, 0.8])]}, {"a": 1.0, "b": [np.array([1.0, -2.0])]}
+    found, expected = (FORWARD_USES[use](f, p, d) for f in tree_power())
+    assert fg.tree.structure(found) == fg.tree.structure(expected)
+    for x, y in zip(fg.tree.leaves(found), fg.tree.leaves(expected), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_allclose(x, y, rtol=1e-11)
 
 
 WRONG_RULES = {
@@ -146,6 +190,24 @@ WRONG_RULES = {
     "jvp not a pair": (lambda: jvp_of(lambda p, t: p[0]), TypeError, "the rule of f must return a pair"),
     "jvp wrong shape": (lambda: jvp_of(lambda p, t: (p[0], fnp.ones(3))), TypeError, r"wrong type(.|\n)*float64\[3\]"),
     "jvp wrong tree": (lambda: jvp_of(lambda p, t: (p[0], (t[0], t[0]))), TypeError, "another structure than its result"),
+    "fwd wrong type": (lambda: fg.jit(lambda x: fg.grad(lambda y: fnp.sum(fg.jit(made(lambda x: (fnp.ones(3), x), lambda r, c: (r,)))(y)))(x))(1.0),
+                       TypeError, r"fwd rule of f: its result has another type than f's(.|\n)*float64\[3\](.|\n)*float64\[\]"),
+    "fwd residual": (lambda: vjp_of(lambda x: (x, "text"), lambda r, c: (c,)), TypeError, "'text'(.|\n)*keep Python values in nondiff_argnums"),
+    "bwd wrong leaf": (lambda: fg.grad(lambda p: made(lambda p: (p["a"], None), lambda r, c: ({"a": c, "b": [c]},))(p))(
+        {"a": 1.0, "b": [np.ones(2)]}), TypeError, r"for its argument x\['b'\]\[0\](.|\n)*float64\[\](.|\n)*float64\[2\]"),
+    "bwd wrong leaf, forward": (lambda: fg.jvp(lambda p: made(lambda p: (p["a"], None), lambda r, c: ({"a": c, "b": [c]},))(p), (
+        {"a": 1.0, "b": [np.ones(2)]},), ({"a": 1.0, "b": [np.ones(2)]},)), TypeError, r"for its argument x\['b'\]\[0\]"),
+    "bwd wrong leaf, batched": (lambda: fg.vmap(fg.grad(made(lambda x: (x, x), lambda r, c: (fnp.ones(3),))))(np.ones(2)), TypeError,
+                                r"wrong type for its argument x(.|\n)*float64\[3\](.|\n)*float64\[\]"),
+    "bwd nonlinear, forward": (lambda: fg.jvp(made(lambda x: (x, x), lambda r, c: (fnp.clip(c, -1, 1),)), (1.0,), (1.0,)), fg.errors.NotLinearError,
+                               r"custom_vjp: forward mode through f, whose bwd rule(.|\n)*the operation \w+ has no transpose(.|\n)*fg.custom_jvp for f"),
+    "bwd nonlinear, batched": (lambda: fg.jit(fg.vmap(lambda x: fg.jvp(made(lambda x: (x, x), lambda r, c: (c * c,)), (x,), (x,))))(np.ones(2)),
+                               fg.errors.NotLinearError, "forward mode through f, whose bwd rule is not linear"),
+    "no rule, staged": (lambda: fg.jit(fg.grad(fg.custom_vjp(fnp.sin)))(1.0), AttributeError, r"sin has no rule(.|\n)*sin.defvjp\(fwd, bwd\)"),
+    "jvp wrong dtype": (lambda: jvp_of(lambda p, t: ({"y": [p[0]]}, {"y": [t[0].astype("float32")]})), TypeError,
+                        r"wrong type for result\['y'\]\[0\](.|\n)*float32\[\](.|\n)*float64\[\]"),
+    "jvp wrong result": (lambda: fg.jit(lambda x: fg.jvp(fg.jit(made_jvp(lambda p, t: (p[0].astype("float32"), t[0].astype("float32")))), (x,), (x,)))(1.0),
+                         TypeError, r"the rule of f: its result has another type than f's(.|\n)*float32\[\](.|\n)*float64\[\]"),
     "jvp nonlinear": (lambda: fg.grad(made_jvp(lambda p, t: (p[0], t[0] * t[0])))(1.0), TypeError, "not linear"),
     "jvp constant": (lambda: fg.grad(made_jvp(lambda p, t: (p[0], fnp.ones(()))))(1.0), TypeError, "does not depend on"),
     "captured": (lambda: fg.grad(lambda x: fg.jit(lambda y: made_closure(x)(y))(1.0))(2.0), (TypeError, RuntimeError),

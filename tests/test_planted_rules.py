@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import test_operations as checks
+import test_taylor
 from operations import OPERATIONS, Operation, positive, real, row
 
 import funcgrad as fg
@@ -23,7 +24,7 @@ from funcgrad.core.primitive import LINEAR, PIECEWISE_CONSTANT, Linear, LinearIn
 from funcgrad.core.trace import current
 from funcgrad.core.types import Zero
 from funcgrad.jit import jit_p
-from funcgrad.ops import contraction, reduction, scatter, sorting, special, structural
+from funcgrad.ops import contraction, reduction, scatter, series, sorting, special, structural
 from funcgrad.ops import elementwise as e
 
 # ---------------------------------------------------------------- rows of the operations that carry programs
@@ -85,6 +86,10 @@ def derivatives(operation: Operation) -> None:
 
 def batches(operation: Operation) -> None:
     checks.test_vmap_equals_a_loop(operation)
+
+
+def coefficients(operation: Operation) -> None:
+    test_taylor.test_taylor_and_reverse_mode_equal_nested_forward_mode(operation)
 
 
 def transposes(operation: Operation) -> None:
@@ -158,6 +163,19 @@ def tangents(change: Callable) -> Callable:
             return outs, tuple([t if type(t) is Zero else change(t) for t in out_dots])
 
         return jvp
+
+    return wrong
+
+
+def terms(change: Callable) -> Callable:
+    """A Taylor rule, with the coefficients of its results changed from the second on."""
+
+    def wrong(right: Callable) -> Callable:
+        def taylor(primals: tuple, given: tuple, **params: Any) -> tuple:
+            outs, found = right(primals, given, **params)
+            return outs, tuple([(ts[0], *[t if type(t) is Zero else change(t) for t in ts[1:]]) for ts in found])
+
+        return taylor
 
     return wrong
 
@@ -355,6 +373,21 @@ MUTATIONS = [
     Mutation("dropped second product", "matmul", contraction.dot_general_p, "jvp", only_first_product),
     Mutation("updates forgotten", "scatter add", scatter.scatter_add_p, "jvp", forgets(2)),
     Mutation("operand forgotten", "scatter multiply", scatter.scatter_mul_p, "jvp", forgets(0)),
+
+    Mutation("wrong sign of the partner", "sin", e.sin_p, "taylor", becomes(
+        series.pair(lambda: e.sin_p, lambda: e.cos_p, 1, 1)), coefficients),
+    Mutation("wrong sign", "tanh", e.tanh_p, "taylor", becomes(series.quadratic(lambda: e.tanh_p, 0, 1)), coefficients),
+    Mutation("missing factor", "exp2", e.exp2_p, "taylor", becomes(series.quadratic(lambda: e.exp2_p, 1)), coefficients),
+    Mutation("another root", "sqrt", e.sqrt_p, "taylor", becomes(
+        series.arithmetic(lambda: e.sqrt_p, series.fixed_power(1 / 3))), coefficients),
+    Mutation("the argument's logarithm forgotten", "pow", e.pow_p, "taylor", terms(structural.stop_gradient), coefficients),
+    Mutation("a product", "div", e.div_p, "taylor", becomes(series.arithmetic(lambda: e.div_p, series.product)), coefficients),
+    Mutation("linear where it is not", "abs", e.abs_p, "taylor", becomes(LINEAR), coefficients),
+    Mutation("coefficients sorted too", "sort", sorting.sort_p, "taylor", becomes(LINEAR), coefficients),
+    Mutation("linear in both at once", "matmul", contraction.dot_general_p, "taylor", becomes(LINEAR), coefficients),
+    Mutation("wrong factor", "jit", jit_p, "taylor", terms(doubled), coefficients),
+    Mutation("wrong factor", "scan", scan_p, "taylor", terms(doubled), coefficients),
+    Mutation("wrong sign", "linear solve", linear_solve_p, "taylor", terms(negated), coefficients),
 
     Mutation("wrong sign", "linear neg", e.neg_p, "transpose", becomes(lambda cts, x: cts), transposes),
     Mutation("wrong argument", "linear sub", e.sub_p, "transpose", becomes(lambda cts, x, y: tuple(

@@ -21,7 +21,7 @@ from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import StageTrace, as_value, eval_jaxpr, stage, typed
 from funcgrad.core.types import ShapedArray, Zero, tangent_aval
-from funcgrad.errors import message
+from funcgrad.errors import NotLinearError, message
 from funcgrad.ops.structural import instantiate, moveaxis, sum_over
 from funcgrad.transforms.arguments import argument_names, flat_results, flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
@@ -182,6 +182,7 @@ class _Call:
         self.positions = [i for i in range(len(args)) if i not in nondiff]
         self.nondiff_args = tuple([args[i] for i in nondiff])
         self.out_tree: Any = None
+        self.out_types: list[ShapedArray] | None = None
 
     def arguments(self, leaves: Sequence[Any]) -> list[Any]:
         """The call's arguments in their order, from flat values."""
@@ -192,13 +193,19 @@ class _Call:
 
     def primal(self, *leaves: Any) -> list[Any]:
         outs, self.out_tree = flat_results(self.custom.fun, "", self.name, self.custom.fun(*self.arguments(leaves)))
+        self.out_types = [typed(aval_of(x)) for x in outs]
         return outs
 
-    def check_result(self, rule: str, tree: Any) -> None:
-        """The result of a rule has the tree of the function's result, where that is known; it is remembered."""
+    def check_result(self, rule: str, result: Any, outs: Sequence[Any], tree: Any) -> None:
+        """The result of a rule has the tree and the types of the function's result, where those are known."""
         if self.out_tree is not None and tree != self.out_tree:
             raise TypeError(message(f"{rule} of {self.name}: the result has another structure than {self.name}'s", tree,
                                     self.out_tree))
+        paths = [keystr(path) for path, _ in tree_flatten_with_path(result)[0]]
+        for path, x, expected in zip(paths, outs, self.out_types or [], strict=False):
+            if (x.shape, x.dtype) != (expected.shape, expected.dtype):
+                raise TypeError(message(f"{rule} of {self.name}: its result{path} has another type than {self.name}'s",
+                                        describe(x), expected))
         self.out_tree = tree
 
 
@@ -212,7 +219,7 @@ class _JvpCall(_Call):
             raise TypeError(message(f"custom_jvp: the rule of {self.name} must return a pair", describe(result),
                                     "(result, tangent of the result)"))
         outs, tree = flat_results(self.custom.rule, "", "custom_jvp", result[0])
-        self.check_result("custom_jvp: the rule", tree)
+        self.check_result("custom_jvp: the rule", result[0], outs, tree)
         dots, dots_tree = tree_flatten(result[1])
         if dots_tree != tree:
             raise TypeError(message(f"custom_jvp: the rule of {self.name} returns a tangent of another structure than its "
@@ -241,7 +248,7 @@ class _VjpCall(_Call):
             raise TypeError(message(f"custom_vjp: the fwd rule of {self.name} must return a pair", describe(result),
                                     "(result, residuals)"))
         outs, tree = flat_results(self.custom.fwd, "", "custom_vjp", result[0])
-        self.check_result("custom_vjp: the fwd rule", tree)
+        self.check_result("custom_vjp: the fwd rule", result[0], outs, tree)
         residuals, residual_tree = flat_results(self.custom.fwd, "keep Python values in nondiff_argnums", "custom_vjp",
                                                 result[1])
         return outs, residuals, _Backward(self, residual_tree, len(residuals), tuple([aval_of(x) for x in outs]),
@@ -254,7 +261,7 @@ class _Backward:
     def __init__(self, call: _VjpCall, tree: Any, count: int, out_avals: tuple, in_avals: tuple):
         self.call, self.tree, self.count = call, tree, count
         self.out_avals, self.in_avals = out_avals, in_avals
-        self.__name__ = function_name(call.custom.bwd)
+        self.__name__, self.function = function_name(call.custom.bwd), call.name
 
     def __call__(self, residuals: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
         call = self.call
@@ -410,8 +417,14 @@ def _transposed_bwd(residuals: Sequence[Any], tangents: Sequence[Any], bwd: Any,
         return [instantiate(Zero(a)) if ct is None else ct
                 for ct, on, a in zip(results, mask, bwd.in_avals, strict=True) if on]
 
-    dots = iter(transpose_flat(backwards, [Linear(a) for a, on in zip(avals, inexact, strict=True) if on],
-                               [t for t, on in zip(tangents, mask, strict=True) if on]))
+    try:
+        dots = iter(transpose_flat(backwards, [Linear(a) for a, on in zip(avals, inexact, strict=True) if on],
+                                   [t for t, on in zip(tangents, mask, strict=True) if on]))
+    except NotLinearError as error:
+        raise NotLinearError(message(
+            f"custom_vjp: forward mode through {bwd.function}, whose bwd rule is not linear in the cotangent",
+            str(error).split("found:")[-1].splitlines()[0].strip(), "a bwd rule that is linear: forward mode transposes it",
+            f"fg.custom_jvp for {bwd.function}, or reverse mode alone (grad, vjp, jacrev)")) from error
     found = [next(dots) if on else None for on in inexact]
     return [Zero(a) if t is None else t for t, a in zip(found, avals, strict=True)]
 
@@ -453,7 +466,7 @@ class _BatchedBackward:
     def __init__(self, bwd: Any, axis: Axis, axes: tuple[int | None, ...], out_avals: tuple, in_avals: tuple):
         self.bwd, self.axis, self.axes = bwd, axis, axes
         self.out_avals, self.in_avals = out_avals, in_avals
-        self.__name__ = bwd.__name__
+        self.__name__, self.function = bwd.__name__, bwd.function
 
     def __call__(self, residuals: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
         given = [ct for ct in cotangents if type(ct) is not Zero]

@@ -22,7 +22,7 @@ from funcgrad.core.primitive import LinearIn, Partials, Primitive
 from funcgrad.core.stage import StageTrace, eval_jaxpr, stage
 from funcgrad.core.trace import EVAL, Trace, Tracer, current, current_trace, tracing
 from funcgrad.core.types import ShapedArray, Zero, tangent_aval
-from funcgrad.errors import Source, equation_source, evaluates_equations, message
+from funcgrad.errors import NotLinearError, Source, equation_source, evaluates_equations, message
 from funcgrad.ops.elementwise import add
 from funcgrad.ops.structural import instantiate
 from funcgrad.passes.dead_code import prune
@@ -239,10 +239,10 @@ def _known_zero(x: Any) -> bool:
     return isinstance(value, Tracer) or not np.any(value)
 
 
-def not_linear(primitive: Primitive, how: str = "is not linear in the argument that is transposed") -> TypeError:
+def not_linear(primitive: Primitive, how: str = "is not linear in the argument that is transposed") -> NotLinearError:
     """The error for a program that has no transpose."""
-    return TypeError(message("transpose: the function is not linear", f"the operation {primitive.name} {how}",
-                             "a function f with f(a*x + b*y) = a*f(x) + b*f(y)", "fg.vjp, which linearizes first"))
+    return NotLinearError(message("transpose: the function is not linear", f"the operation {primitive.name} {how}",
+                                  "a function f with f(a*x + b*y) = a*f(x) + b*f(y)", "fg.vjp, which linearizes first"))
 
 
 class LinearizeTracer(Tracer):

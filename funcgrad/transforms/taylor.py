@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import aval_of, describe
+from funcgrad.core.array import DeviceArray, aval_of, describe
 from funcgrad.core.primitive import (
     BILINEAR,
     DERIVED,
     LINEAR,
     PIECEWISE_LINEAR,
     Constant,
+    Kind,
     No,
     Partials,
     Primitive,
@@ -105,7 +106,7 @@ def apply_taylor(primitive: Primitive, primals: tuple, series: tuple[Terms, ...]
     if type(rule) is No:
         raise missing_rule(primitive, "Taylor mode", "jvp" if primitive.taylor is DERIVED else "taylor", rule.reason)
     if rule in (LINEAR, PIECEWISE_LINEAR) or type(rule) is Partials and _constant(rule, series):
-        return _each(primitive, primals, series, params)
+        return _each(rule is LINEAR, primitive, primals, series, params)
     if rule is BILINEAR:
         outs = primitive.bind(*primals, **params)
         x, y = ([p, *terms] for p, terms in zip(primals, series, strict=True))
@@ -121,14 +122,15 @@ def _constant(rule: Partials, series: tuple[Terms, ...]) -> bool:
                    for e, terms in zip(rule.entries, series, strict=True))
 
 
-def _each(primitive: Primitive, primals: tuple, series: tuple[Terms, ...], params: dict) -> tuple[tuple, tuple]:
-    """The rule of operations that move each coefficient by itself, as they move a tangent."""
+def _each(linear: bool, primitive: Primitive, primals: tuple, series: tuple[Terms, ...],
+          params: dict) -> tuple[tuple, tuple]:
+    """The rule of operations that move each coefficient by itself: if linear, as they are, else as they move a tangent."""
     outs = primitive.bind(*primals, **params)
     columns = []
     for terms in zip(*series, strict=True):
         if all(type(t) is Zero for t in terms):
             columns.append(tuple([Zero(tangent_aval(aval_of(out))) for out in outs]))
-        elif primitive.jvp is LINEAR:
+        elif linear:
             columns.append(primitive.bind(*linear_args(primitive, primals, terms), **params))
         elif type(primitive.jvp) is Partials:
             columns.append((combine(primitive.jvp, outs[0], primals, terms, params),))
@@ -138,6 +140,42 @@ def _each(primitive: Primitive, primals: tuple, series: tuple[Terms, ...], param
 
 
 # ---------------------------------------------------------------- the default: the jvp rule, integrated
+
+
+class _Once(Trace):
+    """Hands everything to its parent, the same operation on the same values once only.
+
+    A jvp rule may apply its own primitive to other series (a linear system is solved again for the tangent), whose rule does
+    so again: all orders below are asked for over and over, 2**k times in all. Since equal values are one value here, what was
+    found for a series is known for every beginning of it, and k**2 applications are left.
+    """
+
+    what = "taylor"
+
+    def __init__(self, parent: Trace):
+        super().__init__(parent, parent.source)
+        self.known: dict[tuple, tuple[Any, tuple]] = {}
+
+    def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
+        if primitive.kind is Kind.CONTROL:
+            return self.parent.process(primitive, args, params)
+        return self.once((primitive, *args), lambda: self.parent.process(primitive, args, params), params)
+
+    def once(self, values: tuple, compute: Callable[[], Any], params: dict) -> Any:
+        """What ``compute`` gives for these values. They are kept, so that their identities stay theirs."""
+        key = (*map(_identity, values), *params.items())
+        if key not in self.known:
+            self.known[key] = compute(), values
+        return self.known[key][0]
+
+
+def _identity(x: Any) -> Any:
+    """Equal for what is one value: zeros, equal numbers, and otherwise the same object."""
+    if type(x) is Zero:
+        return None
+    if isinstance(x, np.generic) or type(x) is DeviceArray and not x.shape:
+        return x.dtype, x.weak_type if type(x) is DeviceArray else None, np.asarray(x).tobytes()
+    return id(x)
 
 
 class _Result(TaylorTracer):
@@ -181,8 +219,16 @@ def integrated(primitive: Primitive, primals: tuple, series: tuple[Terms, ...], 
     if order == 1:
         outs, dots = apply_jvp(primitive, primals, tuple([terms[0] for terms in series]), params)
         return outs, tuple([(t,) for t in dots])
-    parent = current_trace.get()
-    trace = TaylorTrace(parent, order - 1, parent.source)
+    around = current_trace.get()
+    parent = around if type(around) is _Once else _Once(around)
+    with current(parent):
+        return parent.once(("series", primitive, *primals, *[t for terms in series for t in terms]),
+                           lambda: _integrated(parent, primitive, primals, series, params), params)
+
+
+def _integrated(parent: _Once, primitive: Primitive, primals: tuple, series: tuple[Terms, ...],
+                params: dict) -> tuple[tuple, tuple]:
+    trace = TaylorTrace(parent, len(series[0]) - 1, parent.source)
     with tracing(trace):
         args = tuple([trace.join(x, terms[:-1]) for x, terms in zip(primals, series, strict=True)])
         velocities = tuple([_velocity(trace, terms) for terms in series])
@@ -191,6 +237,7 @@ def integrated(primitive: Primitive, primals: tuple, series: tuple[Terms, ...], 
         results, dots = apply_jvp(primitive, args, velocities, params)
         outs = tuple([x.primal if isinstance(x, TaylorTracer) and x._trace is trace else x for x in results])
         speeds = [trace.split(t) for t in dots]
+    trace.call.outs, trace.call = (), None  # they refer to each other
     return outs, tuple([_integral(first, rest) for first, rest in speeds])
 
 
