@@ -32,7 +32,8 @@ class OptimizeResults(NamedTuple):
 
     ``status``: 0 the gradient is small enough (then ``success`` is true), 1 too many iterations, 2 no step makes the function
     smaller within its precision, 3 the function is NaN. ``jac`` is the gradient, ``hess_inv`` the approximation of the
-    inverse Hessian that the method has built, or None; ``nfev``, ``njev``, ``nit`` count evaluations and iterations.
+    inverse Hessian that the method has built, or None, a constant to derivatives; ``nfev``, ``njev``, ``nit`` count
+    evaluations and iterations.
     """
 
     x: Any
