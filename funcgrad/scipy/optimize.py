@@ -141,7 +141,7 @@ def _descend(evaluate: Callable, x: Any, empty: Any, small: Callable, steps: int
         t, f, g, trials_made = _line_search(evaluate, state, d, length, trials)
         moved = t > 0
         change, bend = t * d, g - state.g
-        memory = tree_map(lambda a, b: fnp.where(uphill | ~moved, a, b), empty, state.memory)
+        memory = _where(uphill | ~moved, empty, state.memory)
         memory = _where(moved & (fnp.vdot(change, bend) > 0), memory.updated(change, bend, fresh), memory)
         k = state.k + 1
         status = fnp.where(small(g), 0, fnp.where(moved, fnp.where(k >= steps, 1, -1), fnp.where(fresh, 2, -1)))
