@@ -178,7 +178,9 @@ def _line_search(evaluate: Callable, at: _State, d: Any, length: Any, trials: in
     """
     decrease, curvature = 1e-4, 0.9
     slope0 = fnp.vdot(at.g, d)
-    noise = float(np.finfo(at.x.dtype).eps) ** (2 / 3) * fnp.abs(at.f)
+    eps = float(np.finfo(at.x.dtype).eps)
+    noise = eps ** (2 / 3) * fnp.abs(at.f)
+    shortest = eps * fnp.max(fnp.abs(at.x), initial=0) / fnp.max(fnp.abs(d), initial=0)
 
     def attempt(s: _Search) -> _Search:
         t = s.trial
@@ -194,8 +196,9 @@ def _line_search(evaluate: Callable, at: _State, d: Any, length: Any, trials: in
 
     zero = fnp.zeros_like(length)
     start = _Search(zero, zero + fnp.inf, (at.f, slope0, at.f, slope0), length, (zero, at.f, at.g), zero != 0, fnp.asarray(0))
-    end = lax.while_loop(lambda s: ~s.done & (s.count < trials), attempt, start)
-    return *end.best, end.count
+    end = lax.while_loop(lambda s: ~s.done & (s.count < trials) & (s.high - s.low > shortest), attempt, start)
+    found = end.done | (end.best[1] < at.f)
+    return *_where(found, end.best, start.best), end.count
 
 
 def _between(low: Any, high: Any, f0: Any, s0: Any, f1: Any, s1: Any) -> Any:
