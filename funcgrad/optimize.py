@@ -94,8 +94,8 @@ def root(fun: Callable, x0: Any, args: tuple = (), method: str = "hybr", *, tol:
          options: Mapping[str, Any] | None = None) -> Any:
     """``scipy.optimize.root`` of ``fun(x, *args)``: a tree x where it is zero.
 
-    fun returns a tree with as many elements as x. Returns SciPy's ``OptimizeResult``; ``x`` is a tree like x0, and
-    differentiable. Raises TypeError for values that are not known.
+    fun returns a tree with as many elements as x. Returns SciPy's ``OptimizeResult``; ``x`` is a tree like x0, and it and
+    ``fun``, a vector, are differentiable. Raises TypeError for values that are not known.
     """
     problem = _Problem("root", fun, x0, args)
     function = problem.function(lambda out: ravel_pytree(out)[0].astype(problem.start.dtype))
@@ -104,7 +104,9 @@ def root(fun: Callable, x0: Any, args: tuple = (), method: str = "hybr", *, tol:
         jacobian = _numbers(jit(jacfwd(function)), values) if method in ("hybr", "lm") else None
         return _library().root(_numbers(jit(function), values), x, method=method, jac=jacobian, tol=tol, options=options)
 
-    return problem.solved(solve, function, symmetric=False)[1]
+    x, result = problem.solved(solve, function, symmetric=False)
+    result.fun = function(x, *problem.values)
+    return result
 
 
 def least_squares(fun: Callable, x0: Any, args: tuple = (), *, bounds: Any = (-np.inf, np.inf), method: str = "trf",
@@ -113,7 +115,8 @@ def least_squares(fun: Callable, x0: Any, args: tuple = (), *, bounds: Any = (-n
 
     fun returns a tree of residuals; bounds are a pair of trees like x0, or of numbers; options are SciPy's (``ftol``,
     ``xtol``, ``max_nfev`` ...), but a loss other than the squares. Returns SciPy's ``OptimizeResult``; ``x`` is a tree like
-    x0, and differentiable. Raises TypeError for values that are not known and options that do not exist.
+    x0, and it, ``fun`` (a vector) and ``cost`` are differentiable. Raises TypeError for values that are not known and
+    options that do not exist.
     """
     if options.get("loss", "linear") != "linear":
         raise ValueError(message("least_squares: the loss must be the sum of squares", repr(options["loss"]), None,
@@ -128,7 +131,9 @@ def least_squares(fun: Callable, x0: Any, args: tuple = (), *, bounds: Any = (-n
         return _library().least_squares(_numbers(jit(function), values), x, jacobian, (low, high), method, **options)
 
     halved = lambda x, *values: 0.5 * fnp.sum(function(x, *values) ** 2)  # noqa: E731
-    return problem.solved(solve, grad(halved), symmetric=True, bounds=(low, high))[1]
+    x, result = problem.solved(solve, grad(halved), symmetric=True, bounds=(low, high))
+    result.fun, result.cost = function(x, *problem.values), halved(x, *problem.values)
+    return result
 
 
 # ---------------------------------------------------------------- from trees to vectors

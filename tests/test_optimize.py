@@ -84,7 +84,9 @@ def test_least_squares():
     for method in ("trf", "dogbox", "lm"):
         found = fg.least_squares(residuals, start, (data,), method=method)
         np.testing.assert_allclose([found.x["rate"], found.x["scale"]], expected, rtol=1e-4)
-    check_grads(lambda d: fg.least_squares(residuals, start, (d,), xtol=1e-14, ftol=1e-14, gtol=1e-14).x, (data,), order=1, rtol=1e-4, atol=1e-4)
+    tight = {"xtol": 1e-14, "ftol": 1e-14, "gtol": 1e-14}
+    check_grads(lambda d: fg.least_squares(residuals, start, (d,), **tight).x, (data,), order=1, rtol=1e-4, atol=1e-4)
+    check_grads(lambda d: (lambda r: (r.cost, r.fun))(fg.least_squares(residuals, start, (d,), **tight)), (data,), order=1, rtol=1e-4, atol=1e-4)
     bounded = fg.jacrev(lambda d: fg.least_squares(residuals, start, (d,), bounds=(0.0, 1.5)).x)(data)
     assert np.abs(bounded["scale"]).max() == 0 < np.abs(bounded["rate"]).max()
 

@@ -51,6 +51,8 @@ def test_options_and_what_is_returned():
     np.testing.assert_allclose(found.hess_inv, np.linalg.inv(quadratic), rtol=1e-3)
     narrow = minimize(f, x0.astype("float32"), method="BFGS", tol=1e-3)
     assert narrow.x.dtype == narrow.fun.dtype == "float32" and bool(narrow.success)
+    impossible = minimize(f, x0.astype("float32"), method="L-BFGS", tol=1e-12)  # finer than float32 can tell: it ends soon all the same
+    assert int(impossible.status) in (0, 2) and int(impossible.nfev) < 300 and float(impossible.fun) < 1e-8
     at_once = minimize(lambda x: fnp.sum(x ** 2), np.zeros(2), method="L-BFGS")
     assert int(at_once.nit) == 0 and bool(at_once.success)
 

@@ -108,6 +108,8 @@ def _solution_jvp(field: Field, tolerances: _Tolerances, primals: tuple, tangent
     states = _solution(field, tolerances, y0, times, args)
     dots = [tangents[0], tangents[1], *tangents[2]]
     moving = [i for i, dot in enumerate(dots) if type(dot) is not Zero]
+    if not moving:
+        return states, fnp.zeros_like(states)
     which = [i - 2 for i in moving if i >= 2]
 
     def moved(*values: Any) -> Field:

@@ -32,7 +32,8 @@ class OptimizeResults(NamedTuple):
 
     ``status``: 0 the gradient is small enough (then ``success`` is true), 1 too many iterations, 2 no step makes the function
     smaller within its precision, 3 the function is NaN. ``jac`` is the gradient, ``hess_inv`` the approximation of the
-    inverse Hessian that the method has built, or None; ``nfev``, ``njev``, ``nit`` count evaluations and iterations.
+    inverse Hessian that the method has built, or None, a constant to derivatives; ``nfev``, ``njev``, ``nit`` count
+    evaluations and iterations.
     """
 
     x: Any
@@ -140,7 +141,7 @@ def _descend(evaluate: Callable, x: Any, empty: Any, small: Callable, steps: int
         t, f, g, trials_made = _line_search(evaluate, state, d, length, trials)
         moved = t > 0
         change, bend = t * d, g - state.g
-        memory = tree_map(lambda a, b: fnp.where(uphill | ~moved, a, b), empty, state.memory)
+        memory = _where(uphill | ~moved, empty, state.memory)
         memory = _where(moved & (fnp.vdot(change, bend) > 0), memory.updated(change, bend, fresh), memory)
         k = state.k + 1
         status = fnp.where(small(g), 0, fnp.where(moved, fnp.where(k >= steps, 1, -1), fnp.where(fresh, 2, -1)))
@@ -177,7 +178,9 @@ def _line_search(evaluate: Callable, at: _State, d: Any, length: Any, trials: in
     """
     decrease, curvature = 1e-4, 0.9
     slope0 = fnp.vdot(at.g, d)
-    noise = float(np.finfo(at.x.dtype).eps) ** (2 / 3) * fnp.abs(at.f)
+    eps = float(np.finfo(at.x.dtype).eps)
+    noise = eps ** (2 / 3) * fnp.abs(at.f)
+    shortest = eps * fnp.max(fnp.abs(at.x), initial=0) / fnp.max(fnp.abs(d), initial=0)
 
     def attempt(s: _Search) -> _Search:
         t = s.trial
@@ -193,8 +196,9 @@ def _line_search(evaluate: Callable, at: _State, d: Any, length: Any, trials: in
 
     zero = fnp.zeros_like(length)
     start = _Search(zero, zero + fnp.inf, (at.f, slope0, at.f, slope0), length, (zero, at.f, at.g), zero != 0, fnp.asarray(0))
-    end = lax.while_loop(lambda s: ~s.done & (s.count < trials), attempt, start)
-    return *end.best, end.count
+    end = lax.while_loop(lambda s: ~s.done & (s.count < trials) & (s.high - s.low > shortest), attempt, start)
+    found = end.done | (end.best[1] < at.f)
+    return *_where(found, end.best, start.best), end.count
 
 
 def _between(low: Any, high: Any, f0: Any, s0: Any, f1: Any, s1: Any) -> Any:
