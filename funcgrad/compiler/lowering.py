@@ -270,16 +270,32 @@ class Lowering(Fusion):
         if not all(supported(a.aval.dtype) for a in atoms):
             return False
         if name in STRIDED:
-            inputs = equation.inputs
-            kernel = STRIDED[name](equation, [None if type(a) is Literal else self.views[a] for a in inputs])
+            kernel = STRIDED[name](equation, [None if type(a) is Literal else self.views[a] for a in equation.inputs])
+            inputs = equation.inputs if kernel is None or not kernel.row_major else tuple(
+                [self.copied(a) if i in kernel.row_major and not self.views[a].contiguous else a
+                 for i, a in enumerate(equation.inputs)])
         else:
             kernel = NATIVES[name](equation) if name in NATIVES else None
             inputs = tuple([a if kernel is None or type(a) is Literal or self.views[a].contiguous else self.copied(a)
                             for a in equation.inputs])
         if kernel is None:
             return False
-        self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
+        if kernel.parts is None:
+            self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
+        else:
+            self.add_parts(Node(inputs, equation.outs, "native", kernel, equation=equation))
         return True
+
+    def add_parts(self, node: Node) -> None:
+        """A kernel that writes parts of its result; their sum fuses with what follows."""
+        kernel, out = node.code, node.out
+        parts = Var(shaped_array(kernel.parts, out.aval.dtype))
+        total = Var(shaped_array(kernel.parts[1:], out.aval.dtype)) if kernel.order else out
+        node.outs = (parts,)
+        self.alone(node)
+        self.reduce(parts, total, (0,), ("{0} + {1}", "0"))
+        if kernel.order:
+            self.alias(out, total, self.views[total].transpose(kernel.order), kernel.order)
 
 
 def _renamed(shape: tuple[int, ...], equation: Equation) -> tuple[int | None, ...] | None:

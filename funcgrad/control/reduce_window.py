@@ -73,10 +73,13 @@ def reduce_window(operand: Any, init_value: Any, computation: Callable, window_d
     init = [_start(name, v, x.dtype) for v, x in zip(init, xs, strict=True)]
     window, strides, stretch, dilation, pads = _geometry(name, shape, window_dimensions, window_strides, padding, base_dilation,
                                                          window_dilation)
-    known = _monoid(computation, xs[0].dtype, init[0]) if treedef == tree_structure(0) else None
+    known = _monoid(computation, xs[0].dtype) if treedef == tree_structure(0) else None
     if known is not None:
-        x = padded(xs[0], init[0], ((0, 0),) * len(shape), stretch)
-        return known(x, window, strides, pads, dilation)
+        function, identity = known
+        x = padded(xs[0], identity, ((0, 0),) * len(shape), stretch)
+        out = function(x, window, strides, pads, dilation)
+        same = not isinstance(init[0], Tracer) and init[0] == identity
+        return out if same else computation(broadcast_in_dim(init[0], out.shape, ()), out)
     xs = [padded(x, v, pads, stretch) for x, v in zip(xs, init, strict=True)]
     counts = window_counts(tuple(map(reach, shape, stretch)), window, strides, pads, dilation)
     combine = _elementwise(computation, treedef)
@@ -120,9 +123,9 @@ def _start(name: str, value: Any, dtype: np.dtype) -> Any:
     return value if isinstance(value, Tracer) else np.asarray(value)[()]
 
 
-def _monoid(computation: Callable, dtype: np.dtype, init: Any) -> Callable | None:
-    """The operation for a function that only adds its arguments or takes an extreme, from the identity on."""
-    if isinstance(init, Tracer) or dtype.kind == "c":
+def _monoid(computation: Callable, dtype: np.dtype) -> tuple[Callable, Any] | None:
+    """The operation for a function that only adds its arguments or takes an extreme, and what it starts from."""
+    if dtype.kind == "c":
         return None
     jaxpr, captured = stage(lambda a, b: [computation(a, b)], [shaped_array((), dtype)] * 2, "computation")
     if captured or len(jaxpr.equations) != 1 or jaxpr.equations[0].primitive not in MONOIDS:
@@ -130,7 +133,7 @@ def _monoid(computation: Callable, dtype: np.dtype, init: Any) -> Callable | Non
     equation, = jaxpr.equations
     function, identity = MONOIDS[equation.primitive]
     whole = sorted(map(id, equation.inputs)) == sorted(map(id, jaxpr.in_vars)) and jaxpr.outs == equation.outs
-    return function if whole and init == identity(dtype) else None
+    return (function, identity(dtype)) if whole else None
 
 
 def _elementwise(computation: Callable, treedef: Any) -> Callable:
