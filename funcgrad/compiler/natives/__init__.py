@@ -23,9 +23,9 @@ class NativeKernel:
 
     ``chunk`` may depend on sizes, never on the number of threads. ``scratch`` lists (dtype, elements) of extra memory.
     ``overwrites`` is the slot of an operand whose memory may be that of the first result too: the kernel looks whether it is.
-    A builder that is given views may ask for some inputs in row-major order all the same: ``row_major`` has their positions. With
-    ``parts`` the kernel writes parts of its result, an array with one more axis in front, over which they are to be added; and
-    then ``order`` brings the axes to their places.
+    A builder that is given views may ask for some inputs in row-major order all the same: ``row_major`` has their positions.
+    With ``parts``, a shape, the kernel writes parts of its result along the first axis, over which they are to be added; then
+    ``order`` brings the other axes to their places.
     """
 
     source: str

@@ -1,7 +1,7 @@
 """Convolutions: windows gathered block by block in the cache, and there multiplied by BLAS.
 
-In: an equation of ``convolve``, ``convolve_input`` or ``convolve_kernel`` (see ``ops/convolving.py``) and the views of its operands.
-Out: a ``NativeKernel``. Rows are pieces of the positions (n, t) of the output, each done by one thread, in blocks:
+In: an equation of ``convolve``, ``convolve_input`` or ``convolve_kernel`` (see ``ops/convolving.py``) and the views of its
+operands. Out: a ``NativeKernel``. Rows are pieces of the positions (n, t) of the output, each done by one thread, in blocks:
 
     convolve            the windows of a block of positions as rows of a matrix; times the kernel: rows of the output
     convolve_input      rows of the output times the transposed kernel: windows, which are added up in the input
@@ -121,7 +121,8 @@ def _problem(equation: Equation, first: View | None, second: View | None, w_shap
         return None
     steps = row_major(x_shape) if result or _scattered(first) else first.strides
     params = equation.params
-    window = Window(x_shape[1:-2], tuple(w_shape[1:-2]), tuple(y_shape[1:-2]), params["strides"], params["padding"], params["dilation"])
+    window = Window(x_shape[1:-2], tuple(w_shape[1:-2]), tuple(y_shape[1:-2]), params["strides"], params["padding"],
+                    params["dilation"])
     return Problem(window, dtype, x_shape[0], x_shape[-2], x_shape[-1], y_shape[-1], steps)
 
 
@@ -131,17 +132,17 @@ def _scattered(x: View) -> bool:
     return (x.strides[-1] != 1 and channels > 1) or (channels == 1 and groups > 1 and x.strides[-2] != 1)
 
 
-def row_major_inputs(problem: Problem, x: bool, *others: int) -> tuple[int, ...]:
-    """The positions of the operands that the kernel reads in row-major order."""
+def row_major_inputs(problem: Problem, *others: int) -> tuple[int, ...]:
+    """The positions of the operands that the kernel reads in row-major order; x, which is the first, may be one."""
     shape = (problem.n, *problem.window.sizes, problem.groups, problem.channels)
-    return (*([0] if x and problem.x_steps == row_major(shape) else []), *others)
+    return (0, *others) if problem.x_steps == row_major(shape) else others
 
 
 # ---------------------------------------------------------------- text
 
 
-def product(text: Text, dtype: np.dtype, flags: str, sizes: Sequence[Any], a: tuple[str, int], b: tuple[str, int], c: tuple[str, int],
-            beta: str = "") -> None:
+def product(text: Text, dtype: np.dtype, flags: str, sizes: Sequence[Any], a: tuple[str, int], b: tuple[str, int],
+            c: tuple[str, int], beta: str = "") -> None:
     """A call of gemm, row-major: ``C[m, n] = A[m, k] B[k, n]``, ``flags`` telling which of A and B are transposed.
 
     A size that is text is the address of a word; an operand is its address and its leading dimension.
@@ -180,7 +181,7 @@ def _pieces(text: Text, problem: Problem, span: int, block: int) -> None:
 
 
 def _rows(problem: Problem, text: Text, move: str) -> None:
-    """Each row of the block: its window between the array ``x`` and the patches ``p``, as ``move`` says of ``to`` and ``from``."""
+    """Brings the windows of a block from the array ``x`` to the patches ``p``, or, if ``move`` is "add", adds them to it."""
     window = problem.window
     window.start(text, "low")
     text.add("at = base")
@@ -276,7 +277,7 @@ def _forward(problem: Problem) -> NativeKernel:
     y = f"word(pointers, 2) + low * {text.word(line * size)} + g * {text.word(outs * size)}"
     patches = f"word(pointers, 3) + base * {size}"
     product(text, problem.dtype, "NN", ("args", outs, width), (patches, width), (w, outs), (y, line))
-    return _finished(problem, text, pieces, block, row_major_inputs(problem, True, 1))
+    return _finished(problem, text, pieces, block, row_major_inputs(problem, 1))
 
 
 def _backward(problem: Problem) -> NativeKernel:
@@ -304,7 +305,7 @@ def _kernel(problem: Problem) -> NativeKernel:
     patches = f"word(pointers, 3) + base * {size}"
     first = f"({{zero}} if low == piece * {text.word(span)} else {{one}})"
     product(text, problem.dtype, "TN", (width, outs, "args"), (patches, width), (y, line), (part, outs), first)
-    kernel = _finished(problem, text, pieces, block, row_major_inputs(problem, True, 1))
+    kernel = _finished(problem, text, pieces, block, row_major_inputs(problem, 1))
     return _in_parts(kernel, problem, pieces)
 
 
@@ -365,5 +366,6 @@ def _few(problem: Problem, kernel: bool) -> NativeKernel:
         text.add("y[line + o] = " + " + ".join(f"v{j} * w[{j} * {o} + o]" for j in range(width)))
     text.close()
     window.advance(text)
-    made = NativeKernel(text.source(), text.sizes, pieces, 1, ((dtype, pieces * width),), row_major=row_major_inputs(problem, True, 1))
+    made = NativeKernel(text.source(), text.sizes, pieces, 1, ((dtype, pieces * width),),
+                        row_major=row_major_inputs(problem, 1))
     return _in_parts(made, problem, pieces) if kernel else made

@@ -1,13 +1,14 @@
 """Convolutions in which each channel is a group of its own: the channels run together in vector registers.
 
-In: a ``Problem`` of ``convolving.py`` with one channel in each group, and some outputs. Out: a ``NativeKernel``. The kernel is first
-brought into an order in which the channels lie side by side, a copy for each piece. Where all of a window is inside, its places
-have lines of their own.
+In: a ``Problem`` of ``convolving.py`` with one channel in each group, and some outputs. Out: a ``NativeKernel``. The kernel is
+first brought into an order in which the channels lie side by side, a copy for each piece. Where all of a window is inside, its
+places have lines of their own.
 
     convolve of 3x3 windows:    y[line + q] = x[first + n0 + q] * w[q] + x[first + n1 + q] * w[n2 + q] + ...
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from funcgrad.compiler.expressions import literal, stored
@@ -63,10 +64,11 @@ def depthwise(name: str, problem: Problem, w: View | None) -> NativeKernel:
     in_order = {"convolve": (), "convolve_input": (0,), "convolve_kernel": (1,)}[name]
     if name != "convolve_input" and steps == row_major((problem.n, *window.sizes, groups, 1)):
         in_order = (0, *in_order)
-    made = NativeKernel(text.source(), text.sizes, pieces, 1, scratch, row_major=in_order,
-                        parts=(pieces, *window.windows, groups, outs, 1) if result else None,
-                        order=(window.ndim, *range(window.ndim), window.ndim + 2, window.ndim + 1) if result else None)
-    return made
+    made = NativeKernel(text.source(), text.sizes, pieces, 1, scratch, row_major=in_order)
+    if not result:
+        return made
+    return replace(made, parts=(pieces, *window.windows, groups, outs, 1),
+                   order=(window.ndim, *range(window.ndim), window.ndim + 2, window.ndim + 1))
 
 
 def _side_by_side(problem: Problem, text: Text, w: View) -> None:

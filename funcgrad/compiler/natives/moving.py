@@ -1,7 +1,7 @@
 """Windows that move over an array, as text: positions one after the other, and the places of a window that are inside.
 
-In: sizes, windows, steps and padding of the axes that windows move along. Out: lines of a kernel. For a position, ``t0``, ``t1``
-... are its coordinates and ``j0``, ``j1`` ... where its window begins; places ``a`` to ``b`` of the window's last axis are inside.
+In: sizes, windows, steps and padding of the axes that windows move along. Out: lines of a kernel. For a position, ``t0``,
+``t1`` ... are its coordinates and ``j0``, ``j1`` ... where its window begins; of an axis, the places ``a`` to ``b`` are inside.
 
     start       rest = at;  t1 = rest % n3;  rest = rest // n3;  t0 = rest % n2;  n = rest // n2
     begin       j0 = t0 * 2 - 1;  j1 = t1 * 2 - 1
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from funcgrad.compiler.natives.windows import Text
 from funcgrad.compiler.view import row_major
@@ -22,7 +22,7 @@ UNROLLED = 32
 
 
 LARGEST = 4096
-"""Counts of channels, and products of them, up to this one are part of a kernel's text: a loop over 32 channels is two vectors."""
+"""Products of counts of channels up to this one are part of a kernel's text: then a loop over 32 channels is two vectors."""
 
 
 def channels(text: Text, count: int) -> str:
@@ -40,8 +40,6 @@ class Window:
     strides: Shape
     padding: tuple[tuple[int, int], ...]
     dilation: Shape
-    names: list[str] = field(default_factory=list)
-    """How the kernel calls the sizes and the counts."""
 
     @property
     def ndim(self) -> int:
@@ -115,7 +113,8 @@ class Window:
     def bounds(self, text: Text, d: int) -> None:
         """The places along an axis that are inside, from ``a`` to ``b``."""
         k, r = self.windows[d], self.dilation[d]
-        first, last = (f"-j{d}", f"size{d} - j{d}") if r == 1 else (f"({r - 1} - j{d}) // {r}", f"(size{d} - 1 - j{d}) // {r} + 1")
+        first = f"-j{d}" if r == 1 else f"({r - 1} - j{d}) // {r}"
+        last = f"size{d} - j{d}" if r == 1 else f"(size{d} - 1 - j{d}) // {r} + 1"
         text.add(f"a{d} = min(max({first}, 0), {k})")
         text.add(f"b{d} = max(min({last}, {k}), a{d})")
 

@@ -1,8 +1,8 @@
 """Reductions over windows, and the derivatives of extremes.
 
-In: an equation of ``ops/windows.py``. Out: a ``NativeKernel`` that reads row-major arrays. The axes behind the last one along which
-windows move run together, in vector registers. Where all of a window is inside, its places have lines of their own; else the
-result so far is kept in scratch memory while the loops go over the places that are.
+In: an equation of ``ops/windows.py``. Out: a ``NativeKernel`` that reads row-major arrays. The axes behind the last one along
+which windows move run together, in vector registers. Where all of a window is inside, its places have lines of their own; else
+the result so far is kept in scratch memory while the loops go over the places that are.
 
     maximum of 2x2 windows:    y[line + q] = maximum_f32(maximum_f32(x[first + q], x[first + n0 + q]), ...)
 """
@@ -95,7 +95,7 @@ class Pooling:
 
 
 def _empty(equation: Equation) -> bool:
-    return any(type(x) is Literal for x in equation.inputs) or any(0 in x.aval.shape for x in (*equation.inputs, *equation.outs))
+    return any(type(x) is Literal or not x.aval.size for x in (*equation.inputs, *equation.outs))
 
 
 def reduce_window(equation: Equation) -> NativeKernel | None:
