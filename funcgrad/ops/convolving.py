@@ -243,10 +243,18 @@ def _batch_rule(operands: str, result: str) -> Callable:
     return batch
 
 
-convolve_p = Primitive("convolve", Kind.OPAQUE, convolve_shape, convolve_impl, BILINEAR, convolve_transpose,
-                       _batch_rule("xw", "y"), code=Native("convolve"))
-convolve_input_p = Primitive("convolve_input", Kind.OPAQUE, convolve_input_shape, convolve_input_impl, BILINEAR,
-                             convolve_input_transpose, _batch_rule("yw", "x"), code=Native("convolve_input"))
-convolve_kernel_p = Primitive("convolve_kernel", Kind.OPAQUE, convolve_kernel_shape, convolve_kernel_impl, BILINEAR,
-                              convolve_kernel_transpose, _batch_rule("xy", "w"), code=Native("convolve_kernel"))
+def _flops(y: ShapedArray, w: ShapedArray) -> int:
+    """Each element of the kernel is multiplied once for each position of the output."""
+    return 2 * w.size * math.prod(y.shape[:-2])
+
+
+convolve_p = Primitive(
+    "convolve", Kind.OPAQUE, convolve_shape, convolve_impl, BILINEAR, convolve_transpose, _batch_rule("xw", "y"),
+    code=Native("convolve", flops=lambda x, w, y: _flops(y, w)))
+convolve_input_p = Primitive(
+    "convolve_input", Kind.OPAQUE, convolve_input_shape, convolve_input_impl, BILINEAR, convolve_input_transpose,
+    _batch_rule("yw", "x"), code=Native("convolve_input", flops=lambda y, w, x: _flops(y, w)))
+convolve_kernel_p = Primitive(
+    "convolve_kernel", Kind.OPAQUE, convolve_kernel_shape, convolve_kernel_impl, BILINEAR, convolve_kernel_transpose,
+    _batch_rule("xy", "w"), code=Native("convolve_kernel", flops=lambda x, y, w: _flops(y, w)))
 primitives = {"y": convolve_p, "x": convolve_input_p, "w": convolve_kernel_p}
