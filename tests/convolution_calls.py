@@ -10,8 +10,10 @@ def wave(shape, start=0.0):
 
 CALLS = {
     "groups, strides, dilation": ("conv_general_dilated", [(2, 4, 6, 5), (6, 2, 3, 2)],
-                                  dict(window_strides=(2, 1), padding=((1, 2), (0, 1)), rhs_dilation=(1, 2), feature_group_count=2)),
-    "batch groups": ("conv_general_dilated", [(4, 2, 5), (4, 2, 3)], dict(window_strides=(2,), padding="SAME", batch_group_count=2)),
+                                  dict(window_strides=(2, 1), padding=((1, 2), (0, 1)), rhs_dilation=(1, 2),
+                                       feature_group_count=2)),
+    "batch groups": ("conv_general_dilated", [(4, 2, 5), (4, 2, 3)],
+                     dict(window_strides=(2,), padding="SAME", batch_group_count=2)),
     "SAME_LOWER, channels last": ("conv_general_dilated", [(1, 5, 4, 2), (2, 2, 2, 3)], dict(
         window_strides=(1, 1), padding="SAME_LOWER", dimension_numbers=("NHWC", "HWIO", "NHWC"))),
     "mixed layouts": ("conv_general_dilated", [(2, 5, 4, 3), (2, 2, 3, 3)], dict(
@@ -22,7 +24,8 @@ CALLS = {
         window_strides=(2, 3), padding=((1, 1), (1, 2)), lhs_dilation=(3, 2), rhs_dilation=(2, 1))),
     "transposed SAME": ("conv_transpose", [(1, 3, 4, 2), (3, 2, 2, 3)], dict(strides=(2, 3), padding="SAME")),
     "transposed VALID": ("conv_transpose", [(1, 3, 4, 2), (2, 3, 2, 3)], dict(strides=(3, 1), padding="VALID")),
-    "transposed kernel": ("conv_transpose", [(1, 3, 4, 2), (3, 3, 1, 2)], dict(strides=(2, 2), padding="SAME", transpose_kernel=True)),
+    "transposed kernel": ("conv_transpose", [(1, 3, 4, 2), (3, 3, 1, 2)],
+                          dict(strides=(2, 2), padding="SAME", transpose_kernel=True)),
     "transposed, consistent": ("conv_transpose", [(1, 4, 2), (3, 2, 2)], dict(
         strides=(2,), padding=((1, 0),), rhs_dilation=(2,), use_consistent_padding=True)),
     "patches": ("conv_general_dilated_patches", [(1, 2, 4, 5)], dict(
@@ -37,8 +40,8 @@ CALLS = {
         init_value=np.inf, computation="min", window_dimensions=(2, 2, 2), window_strides=(1, 2, 1),
         padding=((0, 0), (1, 1), (0, 1)))),
     "sums, both dilated": ("reduce_window", [(2, 5, 6)], dict(
-        init_value=0.0, computation="add", window_dimensions=(1, 2, 2), window_strides=(1, 3, 2), padding=((0, 0), (1, 2), (0, 1)),
-        base_dilation=(1, 2, 3), window_dilation=(1, 1, 2))),
+        init_value=0.0, computation="add", window_dimensions=(1, 2, 2), window_strides=(1, 3, 2),
+        padding=((0, 0), (1, 2), (0, 1)), base_dilation=(1, 2, 3), window_dilation=(1, 1, 2))),
 }
 
 

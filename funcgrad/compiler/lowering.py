@@ -293,7 +293,8 @@ class Lowering(Fusion):
         total = Var(shaped_array(kernel.parts[1:], out.aval.dtype)) if kernel.order else out
         node.outs = (parts,)
         self.alone(node)
-        self.reduce(parts, total, (0,), ("{0} + {1}", "0"))
+        last = len(kernel.parts) - 1  # each element is a row, so that the sum is one kernel
+        self.reduce(self.permuted(parts, (*range(1, last + 1), 0)), total, (last,), ("{0} + {1}", "0"))
         if kernel.order:
             self.alias(out, total, self.views[total].transpose(kernel.order), kernel.order)
 

@@ -34,6 +34,7 @@ from funcgrad.ops.structural import (
     reshape,
     rev,
     slice_in_dim,
+    squeeze,
     transpose,
 )
 from funcgrad.ops.structural import slice as slice_
@@ -206,6 +207,9 @@ def _grouped(x: Any, w: Any, features: int, batches: int, geometry: _Geometry) -
 def _stretched(x: Any, w: Any, g: _Geometry) -> Any:
     """The convolution of ``x[N, *S, G, C]`` and ``w[G, *K, C, O]``, with a dilated input."""
     sizes, windows = x.shape[1:-2], w.shape[1:-2]
+    if not sizes:
+        one = _Geometry((1,), ((0, 0),), (1,), (1,))
+        return squeeze(_stretched(expand_dims(x, (1,)), expand_dims(w, (1,)), one), (1,))
     counts = window_counts(tuple(map(reach, sizes, g.stretch)), windows, g.strides, g.padding, g.dilation)
     if max(g.stretch, default=1) == 1:
         if w.shape[0] == math.prod(windows) == math.prod(g.strides) == 1 and not any(map(any, g.padding)):

@@ -27,7 +27,7 @@ from funcgrad.core.primitive import BILINEAR, Kind, Linear, Native, Primitive
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
 from funcgrad.ops.reduction import is_narrow
 from funcgrad.ops.structural import moveaxis, reshape
-from funcgrad.ops.windows import Padding, inside, places, window_counts
+from funcgrad.ops.windows import Padding, inside, places, reach, window_counts
 
 PATCHES = 1 << 22
 """Elements of patches that the interpreter holds at a time."""
@@ -114,10 +114,19 @@ def _depthwise(w_shape: Shape) -> bool:
     return w_shape[0] > 1 and w_shape[-2:] == (1, 1)
 
 
-def _blocks(n: int, size: int) -> Iterator[slice]:
-    """The batch in parts, whose patches are of bounded size."""
-    step = max(PATCHES // max(size, 1), 1)
-    return (slice(i, i + step) for i in range(0, n, step))
+def _blocks(n: int, counts: Shape, width: int, strides: Shape, span: int) -> Iterator[tuple]:
+    """Outputs in parts whose patches, of ``width`` elements each, are of bounded size: whole images, or lines of one.
+
+    Each is two indices, of the outputs and of the padded input, and the spatial sizes of the outputs.
+    """
+    lines = max(PATCHES // max(math.prod(counts[1:]) * width, 1), 1)
+    images, lines = max(lines // counts[0], 1), min(lines, counts[0])
+    for i in range(0, n, images):
+        for t in range(0, counts[0], lines):
+            stop = min(t + lines, counts[0])
+            part = slice(i, i + images)
+            yield ((part, slice(t, stop)), (part, slice(t * strides[0], (stop - 1) * strides[0] + span)),
+                   (stop - t, *counts[1:]))
 
 
 def _patches(xp: Any, x: Any, windows: Shape, counts: Shape, strides: Shape, dilation: Shape) -> Any:
@@ -142,9 +151,9 @@ def convolve_impl(xp: Any, x: Any, w: Any, *, strides: Shape, padding: Padding, 
         for k, part in _places(tuple(windows), counts, strides, dilation):
             out += x[part] * w[(slice(None), *k, 0)]
         return out
-    matrix = w.reshape(groups, -1, outs)
-    for part in _blocks(x.shape[0], math.prod(counts) * groups * matrix.shape[1]):
-        product = xp.matmul(_patches(xp, x[part], tuple(windows), counts, strides, dilation), matrix)
+    matrix, span = w.reshape(groups, -1, outs), reach(windows[0], dilation[0])
+    for part, source, some in _blocks(x.shape[0], counts, groups * matrix.shape[1], strides, span):
+        product = xp.matmul(_patches(xp, x[source], tuple(windows), some, strides, dilation), matrix)
         out[part] = xp.moveaxis(product, 0, 1).reshape(out[part].shape)
     return out
 
@@ -158,15 +167,16 @@ def convolve_input_impl(xp: Any, y: Any, w: Any, *, sizes: Shape, strides: Shape
     out = xp.zeros((y.shape[0], *padded, groups, channels), y.dtype)
     shifted = (slice(None), *[slice(max(-low, 0), None) for low, _ in padding])
     if y.size and w.size:
-        for part in _blocks(y.shape[0], math.prod(counts) * math.prod(w.shape[:-1])):
-            target = out[part][shifted]
+        width, span = math.prod(w.shape[:-1]), reach(windows[0], dilation[0])
+        for part, source, some in _blocks(y.shape[0], counts, width, strides, span):
+            target = out[shifted][source]
             if _depthwise(w.shape):
                 product = None
             else:
                 rows = xp.moveaxis(y[part], -2, 0)
                 product = xp.matmul(rows.reshape(groups, -1, outs), xp.swapaxes(w.reshape(groups, -1, outs), 1, 2))
                 product = xp.moveaxis(product.reshape(*rows.shape[:-1], *windows, channels), 0, len(counts) + 1)
-            for k, place in _places(tuple(windows), counts, strides, dilation):
+            for k, place in _places(tuple(windows), some, strides, dilation):
                 target[place] += y[part] * w[(slice(None), *k, 0)] if product is None else product[(..., *k, slice(None))]
     return out[(slice(None), *[slice(max(low, 0), max(low, 0) + n) for n, (low, _) in zip(sizes, padding, strict=True)])]
 
@@ -183,9 +193,10 @@ def convolve_kernel_impl(xp: Any, x: Any, y: Any, *, sizes: Shape, strides: Shap
         for k, part in _places(sizes, counts, strides, dilation):
             out[(slice(None), *k, 0, 0)] = xp.sum(x[part][..., 0] * y[..., 0], axis=tuple(range(y.ndim - 2)))
         return out
-    for part in _blocks(x.shape[0], math.prod(counts) * groups * math.prod(sizes) * channels):
+    for part, source, some in _blocks(x.shape[0], counts, groups * math.prod(sizes) * channels, strides,
+                                      reach(sizes[0], dilation[0])):
         rows = xp.moveaxis(y[part], -2, 0).reshape(groups, -1, outs)
-        patches = _patches(xp, x[part], sizes, counts, strides, dilation)
+        patches = _patches(xp, x[source], sizes, some, strides, dilation)
         out += xp.matmul(xp.swapaxes(patches, 1, 2), rows).reshape(out.shape)
     return out
 

@@ -117,7 +117,7 @@ def _problem(equation: Equation, first: View | None, second: View | None, w_shap
         return None
     result = x_shape is not None
     x_shape = first.shape if x_shape is None else tuple(x_shape)
-    if 0 in x_shape or 0 in w_shape or 0 in y_shape or len(x_shape) < 4:
+    if 0 in x_shape or 0 in w_shape or 0 in y_shape:
         return None
     steps = row_major(x_shape) if result or _scattered(first) else first.strides
     params = equation.params

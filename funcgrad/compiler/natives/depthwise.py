@@ -90,7 +90,7 @@ def _side_by_side(problem: Problem, text: Text, w: View) -> None:
 def _places(name: str, problem: Problem, text: Text) -> None:
     """What one position does at all places of its window."""
     window, steps = problem.window, problem.x_steps
-    unrolled = window.places <= UNROLLED
+    unrolled = window.places <= UNROLLED and name != "convolve_input"
     if unrolled:
         text.open(f"if {window.whole()}:")
         offsets = [text.word(offset) if offset else "" for offset in window.offsets(steps[1:-2])]
@@ -112,11 +112,7 @@ def _places(name: str, problem: Problem, text: Text) -> None:
 
 
 def _channels(name: str, problem: Problem, text: Text, offsets: list[str], places: list[str], added: bool = False) -> None:
-    """The loops over the channels, for some places of the window together, or one after the other where x is written."""
-    if name == "convolve_input" and len(offsets) > 1:
-        for offset, place in zip(offsets, places, strict=True):
-            _channels(name, problem, text, [offset], [place])
-        return
+    """The loop over the channels, for some places of the window together."""
     groups, outs = channels(text, problem.groups), problem.outs
     text.open(f"for q in range({groups}):")
     q = "q"

@@ -222,14 +222,6 @@ def select_and_scatter_add(equation: Equation) -> NativeKernel | None:
     zero = literal(values.type(0))
     loops.open(span, zero)
     _search(loops, equation.params["select"], start, False)
-    if loops.split():
-        for k, offset in enumerate(loops.offsets()):
-            loops.run()
-            at = plus("first", offset, "q")
-            text.add(f"y[{at}] = y[{at}] + select_bool(h[kept + q] == i32({k}), {zero}, u[line + q])")
-            text.close()
-        text.close()
-        text.open("else:")
     loops.inside()
     loops.run()
     text.add(f"y[offset + q] = y[offset + q] + select_bool(h[kept + q] == i32(place), {zero}, u[line + q])")
