@@ -261,6 +261,18 @@ def test_logic_trees_and_other_functions():
     np.testing.assert_allclose(lax.reduce_window(values, 1.5, lax.add, (2,), (1,), "SAME")[-1], values[-1] + 1.5)
 
 
+def test_a_start_that_is_traced():
+    x = real(6)
+
+    def loss(x, start):
+        return fnp.sum(lax.reduce_window(x, start, lax.add, (2,), (2,)) + lax.reduce_window(x, start, lax.mul, (2,), (2,)))
+
+    expected = [np.repeat(1.0, 6) + 1.5 * x.reshape(3, 2)[:, ::-1].ravel(), 3 + x[0] * x[1] + x[2] * x[3] + x[4] * x[5]]
+    for f in (fg.grad(loss, (0, 1)), fg.jit(fg.grad(loss, (0, 1)))):
+        for found, y in zip(f(x, 1.5), expected, strict=True):
+            np.testing.assert_allclose(found, y, rtol=1e-12)
+
+
 @pytest.mark.parametrize("x, expected", [
     ([1.0, 1, 1, 0], [1.0, 1, 1, 1]),
     ([3.0, 1, 3, 3], [1.0, 0, 2, 1]),

@@ -67,7 +67,7 @@ def reduce_window(operand: Any, init_value: Any, computation: Callable, window_d
         raise ValueError(message(f"{name}: operand and init_value have different structures", f"{treedef} and {init_def}"))
     xs = [unary_arg(name, x) for x in leaves]
     shape = xs[0].shape
-    if any(x.shape != shape for x in xs) or any(np.shape(v) for v in init):
+    if any(x.shape != shape for x in xs) or any(getattr(v, "shape", ()) for v in init):
         raise ValueError(message(f"{name}: the operands have different shapes, or an init_value is no scalar",
                                  ", ".join(map(describe, [*xs, *init]))))
     init = [_start(name, v, x.dtype) for v, x in zip(init, xs, strict=True)]
