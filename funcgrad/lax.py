@@ -14,6 +14,7 @@ from typing import Any
 
 from funcgrad.control.cond import cond, switch
 from funcgrad.control.loops import fori_loop, while_loop
+from funcgrad.control.reduce_window import reduce_window, reduce_window_shape_tuple
 from funcgrad.control.scan import associative_scan, map, scan
 from funcgrad.control.solve import custom_linear_solve, custom_root
 from funcgrad.errors import message
@@ -33,6 +34,14 @@ from funcgrad.ops.collective import (
     pswapaxes,
 )
 from funcgrad.ops.contraction import batch_matmul, dot, dot_general
+from funcgrad.ops.convolution import (
+    conv,
+    conv_general_dilated,
+    conv_general_dilated_local,
+    conv_general_dilated_patches,
+    conv_transpose,
+    conv_with_general_padding,
+)
 from funcgrad.ops.elementwise import (
     abs,
     acos,
@@ -122,6 +131,15 @@ from funcgrad.ops.indexing import (
     scatter_mul,
     scatter_sub,
 )
+from funcgrad.ops.layouts import (
+    ConvDimensionNumbers,
+    ConvGeneralDilatedDimensionNumbers,
+    conv_dimension_numbers,
+    conv_general_permutations,
+    conv_general_shape_tuple,
+    conv_shape_tuple,
+    conv_transpose_shape_tuple,
+)
 from funcgrad.ops.promotion import broadcast_shape
 from funcgrad.ops.random_bits import bitcast_convert_type
 from funcgrad.ops.reduction import (
@@ -175,6 +193,7 @@ from funcgrad.ops.structural import (
     squeeze,
     transpose,
 )
+from funcgrad.ops.windows import padtype_to_pads
 from funcgrad.tree import tree_map
 
 

@@ -105,6 +105,15 @@ def scan_rnn(w, xs):
     return lax.scan(lambda h, x: (fnp.tanh(h @ w + x), None), fnp.zeros_like(xs[0]), xs)[0]
 
 
+def convolution_block(x, w, b):
+    y = lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return lax.reduce_window(fg.nn.relu(y + b), -np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def depthwise_block(x, w, b):
+    return fg.nn.relu(lax.conv_general_dilated(x, w, (1, 1), "SAME", feature_group_count=4) + b[:, None, None])
+
+
 def gram_schmidt_step(q, v):
     return v - q @ (fnp.transpose(q) @ v)
 
@@ -145,6 +154,10 @@ PROGRAMS: dict[str, tuple] = {
     "transposed sum": (lambda x: fnp.sum(fnp.transpose(x) * 2, axis=0), X),
     "differences": (lambda x: fnp.sum((x[1:] - x[:-1]) ** 2), X),
     "recurrent": (scan_rnn, real(16, 16), real(10, 4, 16)),
+    "convolution block": (convolution_block, real(8, 12, 12, 8), real(3, 3, 8, 16), real(16)),
+    "depthwise block": (depthwise_block, IMAGE, real(4, 1, 3, 3), real(4)),
+    "pointwise block": (convolution_block, real(8, 12, 12, 8), real(1, 1, 8, 16), real(16)),
+    "transposed convolution": (lambda x, w: lax.conv_transpose(x, w, (2, 2), "SAME"), real(8, 6, 6, 8), real(3, 3, 8, 4)),
     "mixed precision": (lambda x: fnp.sum(x.astype("bfloat16") * 2, dtype=np.float32), X),
 }
 """A function and its arguments; the gradient is with respect to all that are floats."""
@@ -222,6 +235,11 @@ GOLDEN: dict[str, tuple[str, str]] = {
     "transposed sum": ("2 kernel", "3 kernel"),
     "differences": ("2 kernel", "4 kernel + 2 pad"),
     "recurrent": ("3 kernel + loop of (gemm + kernel)", "6 kernel + loop of (2 gemm + 2 kernel) + loop of (gemm + 2 kernel)"),
+    "convolution block": ("convolve + kernel + reduce_window_max",
+                          "convolve + convolve_input + convolve_kernel + 5 kernel + reduce_window_max + select_and_scatter_add"),
+    "depthwise block": ("convolve + 2 kernel", "convolve + convolve_input + convolve_kernel + 4 kernel"),
+    "pointwise block": ("gemm + kernel + reduce_window_max", "3 gemm + 4 kernel + reduce_window_max + select_and_scatter_add"),
+    "transposed convolution": ("convolve_input + kernel", "convolve + convolve_input + convolve_kernel + 3 kernel"),
     "mixed precision": ("2 kernel", "3 kernel"),
 }
 

@@ -2,6 +2,7 @@
 from benchmarks.workload import Workload
 from benchmarks.workloads import (
     arrays,
+    convolutions,
     derivatives,
     eager,
     elementwise,
@@ -15,10 +16,10 @@ from benchmarks.workloads import (
 )
 
 FAMILIES: dict[str, list[Workload]] = {
-    "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS, "recurrences":
-    recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor": taylor.WORKLOADS, "arrays":
-    arrays.WORKLOADS, "selection": selection.WORKLOADS, "fourier": fourier.WORKLOADS, "eager": eager.WORKLOADS,
-    "processes": processes.WORKLOADS,
+    "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS, "convolutions":
+    convolutions.WORKLOADS, "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor":
+    taylor.WORKLOADS, "arrays": arrays.WORKLOADS, "selection": selection.WORKLOADS, "fourier": fourier.WORKLOADS,
+    "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
 }
 
 BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}

@@ -54,6 +54,7 @@ class Kernel:
     rows: int
     chunk: int
     nodes: list[Any]
+    calls_blas: bool = False
 
     @property
     def chunks(self) -> int:

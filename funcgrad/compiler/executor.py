@@ -75,20 +75,19 @@ def execute():
         if kind == KERNEL:
             resolve(pointers, bases, operands + 16 * word(at, 2), word(at, 3))
             count, chunk = word(at, 5), word(at, 6)
+            threads = alone(program) if word(at, 7) else 1
             if count <= chunk:
                 call_kernel(word(at, 1), pointers, sizes + 8 * word(at, 4), 0, count)
             else:
                 in_parallel(program, frame, at, pointers, (count + chunk - 1) // chunk)
+            together(program, threads)
         elif kind == GEMM:
             resolve(pointers, bases, operands + 16 * word(at, 2), 3)
             matrices = word(at, 5)
             if word(at, 6) < matrices:
-                threads = call_for_int(word(program, BLAS_THREADS)) if word(program, BLAS_THREADS) else 1
-                if threads > 1:  # each product stays on the thread that calls BLAS
-                    call_pointers(word(program, SET_BLAS_THREADS), (1,))
+                threads = alone(program)
                 in_parallel(program, frame, at, pointers, matrices)
-                if threads > 1:
-                    call_pointers(word(program, SET_BLAS_THREADS), (threads,))
+                together(program, threads)
             else:
                 multiply(at, pointers, sizes, 0, matrices)
         elif kind == HOST:
@@ -116,6 +115,22 @@ def execute():
             break
     set_word(frame, COUNTER, counter)
     set_word(frame, STATUS, status)
+
+
+@njit(error_model="numpy")
+def alone(program):
+    """Leaves each product to the thread that calls BLAS; how many threads BLAS had before."""
+    threads = call_for_int(word(program, BLAS_THREADS)) if word(program, BLAS_THREADS) else 1
+    if threads > 1:
+        call_pointers(word(program, SET_BLAS_THREADS), (1,))
+    return threads
+
+
+@njit(error_model="numpy")
+def together(program, threads):
+    """Gives BLAS its threads back."""
+    if threads > 1:
+        call_pointers(word(program, SET_BLAS_THREADS), (threads,))
 
 
 @njit(error_model="numpy")

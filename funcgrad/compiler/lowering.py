@@ -16,7 +16,7 @@ from funcgrad.compiler import blas
 from funcgrad.compiler.contraction import is_small, product, small_product
 from funcgrad.compiler.expressions import accumulator, expressible, is_sum, product_template, reducible, supported
 from funcgrad.compiler.fusion import Fusion
-from funcgrad.compiler.natives import NATIVES, STRIDED, NativeKernel
+from funcgrad.compiler.natives import NATIVES, STRIDED
 from funcgrad.compiler.nodes import Node, Plan
 from funcgrad.compiler.small import small_kernel
 from funcgrad.compiler.view import Buffer, View, row_major, whole
@@ -321,16 +321,19 @@ class Lowering(Fusion):
                 inputs = (self.repeated(inputs[0]), *inputs[1:])
             views = [None if type(a) is Literal else self.views[a] for a in inputs]
             kernel = STRIDED[name](replace(equation, inputs=inputs), views)
+            if kernel is not None and kernel.row_major:
+                inputs = tuple([self.copied(a) if i in kernel.row_major and not self.views[a].contiguous else a
+                                for i, a in enumerate(inputs)])
         else:
             kernel = NATIVES[name](equation) if name in NATIVES else None
             inputs = tuple([a if kernel is None or type(a) is Literal or self.views[a].contiguous else self.copied(a)
                             for a in equation.inputs])
         if kernel is None:
             return False
-        if kernel.parts > 1:
-            self.add_up(kernel, inputs, equation)
-        else:
+        if kernel.parts is None:
             self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
+        else:
+            self.add_parts(Node(inputs, equation.outs, "native", kernel, equation=equation))
         return True
 
     def repeated(self, atom: Atom) -> Atom:
@@ -339,22 +342,17 @@ class Lowering(Fusion):
         source = atom if producer is None or producer.code != "{0}" else producer.inputs[0]
         return source if type(source) is Literal and source.value.dtype == atom.aval.dtype else atom
 
-    def add_up(self, kernel: NativeKernel, inputs: tuple[Atom, ...], equation: Equation) -> None:
-        """A kernel that writes parts, and their sum."""
-        out, = equation.outs
-        shape, size = out.aval.shape, out.aval.size
-        parts = Var(shaped_array((kernel.parts, *shape), out.aval.dtype))
-        self.alone(Node(inputs, (parts,), "native", kernel, equation=equation))
-        total = None
-        for i in range(kernel.parts):
-            part = Var(out.aval)
-            self.alias(part, parts, View(self.views[parts].buffer, shape, row_major(shape), i * size), None)
-            if total is None:
-                total = part
-            else:
-                more = out if i == kernel.parts - 1 else Var(out.aval)
-                self.fuse(Node((total, part), (more,), "map", "{0} + {1}", equation=equation))
-                total = more
+    def add_parts(self, node: Node) -> None:
+        """A kernel that writes parts of its result; their sum fuses with what follows."""
+        kernel, out = node.code, node.out
+        parts = Var(shaped_array(kernel.parts, out.aval.dtype))
+        total = Var(shaped_array(kernel.parts[1:], out.aval.dtype)) if kernel.order else out
+        node.outs = (parts,)
+        self.alone(node)
+        last = len(kernel.parts) - 1  # each element is a row, so that the sum is one kernel
+        self.reduce(self.permuted(parts, (*range(1, last + 1), 0)), total, (last,), ("{0} + {1}", "0"))
+        if kernel.order:
+            self.alias(out, total, self.views[total].transpose(kernel.order), kernel.order)
 
 
 def _renamed(shape: tuple[int, ...], equation: Equation) -> tuple[int | None, ...] | None:

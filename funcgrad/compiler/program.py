@@ -114,7 +114,7 @@ class Executable:
     def kernel(self, step: Step) -> None:
         k = step.kernel
         self.instruction(KERNEL, kernel.address(k.source), self.add_operands(k.operands), len(k.operands), len(self.sizes),
-                         k.rows, k.chunk)
+                         k.rows, k.chunk, k.calls_blas)
         self.sizes += k.sizes
 
     def gemm(self, step: Step) -> None:

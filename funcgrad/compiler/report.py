@@ -345,6 +345,9 @@ def _equation_flops(equation: Equation) -> int:
         if isinstance(structure, Choice):
             return max(map(flops, structure.branches))
         return sum(map(flops, subjaxprs(params)))
+    if isinstance(primitive.code, Native) and "flops" in primitive.code.arguments:
+        avals = [atom.aval for atom in (*equation.inputs, *equation.outs)]
+        return primitive.code.arguments["flops"](*avals)
     return max(sizes, default=0)
 
 

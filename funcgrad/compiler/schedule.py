@@ -115,5 +115,6 @@ class Scheduler(Lowering):
         writes += [whole(Buffer(dtype, size), (size,)) for dtype, size in native.scratch]
         if native.can_fail:
             writes.append(whole(self.failure, (1,)))
-        kernel = Kernel(native.source, [*reads, *writes], [], native.sizes, native.rows, native.chunk, [node])
+        kernel = Kernel(native.source, [*reads, *writes], [], native.sizes, native.rows, native.chunk, [node],
+                        native.calls_blas)
         return Step("kernel", reads, writes, kernel, node.equation)

@@ -22,8 +22,10 @@ class NativeKernel:
     """The source of a kernel, and what one call passes: sizes, rows, and the rows that one thread takes at a time.
 
     ``chunk`` may depend on sizes, never on the number of threads. ``scratch`` lists (dtype, elements) of extra memory.
-    If there are several ``parts``, arrays of the result's shape are written one after the other; their sum is the result.
     ``overwrites`` is the slot of an operand whose memory may be that of the first result too: the kernel looks whether it is.
+    A builder that is given views may ask for some inputs in row-major order all the same: ``row_major`` has their positions.
+    With ``parts``, a shape, the kernel writes parts of its result along the first axis, over which they are to be added; then
+    ``order`` brings the other axes to their places.
     """
 
     source: str
@@ -33,7 +35,10 @@ class NativeKernel:
     scratch: tuple[tuple[np.dtype, int], ...] = ()
     can_fail: bool = False
     overwrites: int | None = None
-    parts: int = 1
+    row_major: tuple[int, ...] = ()
+    parts: tuple[int, ...] | None = None
+    order: tuple[int, ...] | None = None
+    calls_blas: bool = False
 
 
 NATIVES: dict[str, Callable[[Equation], NativeKernel | None]] = {}
@@ -42,9 +47,11 @@ STRIDED: dict[str, Callable[[Equation, Sequence[View | None]], NativeKernel | No
 """Builders of kernels that read strided operands: they are given the views of the inputs too, None for a literal."""
 
 from funcgrad.compiler.natives import (  # noqa: E402, F401  they register themselves
+    convolving,
     cumulative,
     indexing,
     joining,
+    pooling,
     positions,
     random,
     scattering,

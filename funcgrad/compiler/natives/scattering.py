@@ -236,7 +236,8 @@ def _writing(equation: Equation, text: Text, plan: Plan, x_slot: int | None, u_s
         text.add("failed[0] = 1")
     rows = plan.parts if shared is None else plan.shape[shared]
     return NativeKernel(text.source(), text.sizes, rows, -(-rows // chunks), can_fail=plan.mode == "raise",
-                        overwrites=x_slot if contiguous and plan.parts == 1 else None, parts=plan.parts)
+                        overwrites=x_slot if contiguous and plan.parts == 1 else None,
+                        parts=(plan.parts, *plan.shape) if plan.parts > 1 else None)
 
 
 def _zero(dtype: np.dtype) -> str:
