@@ -75,6 +75,12 @@ class Array:
                                 f"x of type {self.aval}", "a new array bound to the name",
                                 "x = x.at[index].set(value)"))
 
+    def __copy__(self) -> Array:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Array:
+        return self
+
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return _array_namespace()
 
@@ -154,9 +160,6 @@ class DeviceArray(Array):
     def tolist(self) -> Any:
         return self._data.tolist()
 
-    def tobytes(self, order: Any = "C") -> bytes:
-        return self._data.tobytes(order)
-
     def block_until_ready(self) -> DeviceArray:
         """Returns the array: every operation is finished when it returns."""
         return self
@@ -190,12 +193,6 @@ class DeviceArray(Array):
 
     def __reduce__(self) -> tuple:
         return _rebuild, (np.asarray(self._data), self._weak)
-
-    def __copy__(self) -> DeviceArray:
-        return self
-
-    def __deepcopy__(self, memo: dict) -> DeviceArray:
-        return self
 
 
 class DonatedBuffer:

@@ -122,6 +122,7 @@ from funcgrad.numpy.nan_reductions import (
     nansum,
     nanvar,
 )
+from funcgrad.numpy.numpy_only import NUMPY_ONLY, sliding_window_view
 from funcgrad.numpy.padding import pad
 from funcgrad.numpy.polynomial import poly, polyadd, polyder, polydiv, polyint, polymul, polysub, polyval, vander
 from funcgrad.numpy.protocols import PROTOCOLS, register
@@ -478,4 +479,5 @@ __all__ = [
     # ops: special functions
     "i0", "log10", "logaddexp", "logaddexp2",
 ]
-register(_np, {name: globals()[name] for name in __all__})
+register(_np, {name: globals()[name] for name in __all__} | NUMPY_ONLY)
+register(_np.lib.stride_tricks, {"sliding_window_view": sliding_window_view})

@@ -8,13 +8,19 @@ In: an Array. Out: a table from names to functions and properties, for ``core.ar
 """
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from opcode import opmap
 from typing import Any
 
+import numpy as np
+
 from funcgrad import dtypes
-from funcgrad.core.array import describe
+from funcgrad.core.array import DeviceArray, describe
 from funcgrad.errors import message
 from funcgrad.numpy import contraction, creation, matrices, rearranging, reductions, selection, sorting, types, ufuncs
 from funcgrad.numpy import manipulation as m
+from funcgrad.numpy.absent import REFUSED_METHODS
 from funcgrad.ops import structural as s
 from funcgrad.ops.random_bits import bitcast_convert_type
 
@@ -35,8 +41,12 @@ def _flatten(self: Any, order: str = "C") -> Any:
     return m.ravel(self, order)
 
 
-def _astype(self: Any, dtype: Any = None, copy: bool = False, device: Any = None) -> Any:
-    """The array with another dtype; float64 if None."""
+def _astype(self: Any, dtype: Any = None, order: str = "K", casting: str = "unsafe", subok: bool = True,
+            copy: bool = True, device: Any = None) -> Any:
+    """The array with another dtype; float64 if None. Raises TypeError for a conversion that ``casting`` does not allow."""
+    if casting != "unsafe" and not np.can_cast(self.dtype, dtypes.as_dtype(dtype), casting):
+        raise TypeError(message("astype: the conversion is not allowed", f"{describe(self)} to {dtypes.as_dtype(dtype)}, "
+                                f"casting={casting!r}"))
     return types.astype(self, float if dtype is None else dtype)
 
 
@@ -67,6 +77,75 @@ def _round(self: Any, ndigits: int | None = None) -> Any:
     return ufuncs.round(self, ndigits or 0)
 
 
+def _argsort(self: Any, axis: int | None = -1, kind: Any = None, order: None = None, **options: Any) -> Any:
+    """``fnp.argsort``; every ``kind`` gives the same, a stable order."""
+    return sorting.argsort(self, axis, order=order, **options)
+
+
+def _sorted_copy(name: str, function: Callable) -> Callable:
+    """``sort`` and ``partition``, which change NumPy's arrays in place: here they return the result."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _result_is_dropped(sys._getframe(1)):
+            raise TypeError(message(f"x.{name}(): arrays are immutable, so it cannot change x", f"{describe(self)}, and the "
+                                    "result is not used", None, f"x = x.{name}()"))
+        kwargs.pop("kind", None)
+        return function(self, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"``fnp.{name}`` of the array. Raises TypeError where the result is not used: x does not change."
+    return method
+
+
+_POP_TOP, _CACHE = (opmap[name] for name in ("POP_TOP", "CACHE"))
+
+
+def _result_is_dropped(caller: Any) -> bool:
+    """Whether the call that a frame is in stands as a statement of its own: the next instruction drops its result."""
+    code, after = caller.f_code.co_code, caller.f_lasti + 2
+    while code[after] == _CACHE:
+        after += 2
+    return code[after] == _POP_TOP
+
+
+def _refused(name: str, reason: str, instead: str) -> Callable:
+    """A method of NumPy's arrays that arrays of funcgrad do not have."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(message(f"x.{name}(...): {reason}", describe(self), None, instead))
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"Raises TypeError: {reason}. Instead: {instead}."
+    return method
+
+
+def _of_memory(name: str, doc: str) -> property:
+    """A property of the buffer, which traced values do not have."""
+
+    def get(self: Any) -> Any:
+        if not isinstance(self, DeviceArray):
+            raise AttributeError(message(f"x.{name}: a traced value has no memory", self.what(), "an array with values"))
+        return getattr(np.asarray(self), name)
+
+    return property(get, doc=doc)
+
+
+def _writer(name: str) -> Callable:
+    """A method that writes the values to a file or to bytes; traced values raise."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(np.asarray(self), name)(*args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"``{name}`` of the values as a NumPy array; traced values raise."
+    return method
+
+
+def _contains(self: Any, value: Any) -> bool:
+    """Whether any element equals the value."""
+    return bool(reductions.any(self == value))
+
+
 def _function(name: str, function: Any) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return function(self, *args, **kwargs)
@@ -80,7 +159,7 @@ _FUNCTIONS = {
     **{name: getattr(reductions, name) for name in (
         "all", "any", "argmax", "argmin", "cumprod", "cumsum", "max", "mean", "min", "prod", "ptp", "std", "sum",
         "var")},
-    **{name: getattr(sorting, name) for name in ("argpartition", "argsort", "partition", "searchsorted", "sort")},
+    **{name: getattr(sorting, name) for name in ("argpartition", "searchsorted")},
     **{name: getattr(selection, name) for name in ("choose", "nonzero", "take")},
     "diagonal": matrices.diagonal, "dot": contraction.dot, "trace": contraction.trace,
     "clip": ufuncs.clip, "conj": ufuncs.conj, "conjugate": ufuncs.conj, "round": ufuncs.round,
@@ -93,7 +172,16 @@ METHODS: dict[str, Any] = {
     "compress": lambda self, condition, axis=None, *, size=None, fill_value=0:
         selection.compress(condition, self, axis, size=size, fill_value=fill_value),
     "reshape": _reshape, "transpose": _transpose, "flatten": _flatten, "astype": _astype, "view": _view,
-    "to_device": _to_device, "__round__": _round,
+    "to_device": _to_device, "__round__": _round, "__contains__": _contains,
+    "argsort": _argsort, "sort": _sorted_copy("sort", sorting.sort), "partition": _sorted_copy("partition", sorting.partition),
+    **{name: _refused(name, *why) for name, why in REFUSED_METHODS.items()},
+    **{name: _writer(name) for name in ("dump", "dumps", "tobytes", "tofile")},
+    **{name: _of_memory(name, doc) for name, doc in {
+        "ctypes": "The memory for ctypes; read only.",
+        "data": "The memory as a read-only buffer.", "flags": "How the memory is laid out; never writable.",
+        "strides": "The distance in bytes from an element to the next along each axis."}.items()},
+    "base": property(lambda self: None, doc="None: an array is not a view of another."),
+    "flat": property(m.ravel, doc="The elements as an array with one axis; it can be read and not written."),
     "T": property(m.transpose, doc="The array with its axes reversed."),
     "mT": property(m.matrix_transpose, doc="The array with its last two axes exchanged."),
     "real": property(ufuncs.real, doc="The real part."),
