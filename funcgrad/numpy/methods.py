@@ -21,6 +21,7 @@ from funcgrad.errors import message
 from funcgrad.numpy import contraction, creation, matrices, rearranging, reductions, selection, sorting, types, ufuncs
 from funcgrad.numpy import manipulation as m
 from funcgrad.numpy.absent import REFUSED_METHODS
+from funcgrad.numpy.protocols import without_lists
 from funcgrad.ops import structural as s
 from funcgrad.ops.random_bits import bitcast_convert_type
 
@@ -147,12 +148,20 @@ def _contains(self: Any, value: Any) -> bool:
 
 
 def _function(name: str, function: Any) -> Any:
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return function(self, *args, **kwargs)
+    if name in _TAKE_LISTS:
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return function(self, *map(without_lists, args), **{k: without_lists(v) for k, v in kwargs.items()})
+    else:
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return function(self, *args, **kwargs)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"``fnp.{name}`` of the array."
     return method
+
+
+_TAKE_LISTS = {"choose", "clip", "dot", "repeat", "searchsorted", "take"}
+"""Methods of which an argument may be an array, and then also a list."""
 
 
 _FUNCTIONS = {
@@ -170,7 +179,7 @@ _FUNCTIONS = {
 METHODS: dict[str, Any] = {
     **{name: _function(name, function) for name, function in _FUNCTIONS.items()},
     "compress": lambda self, condition, axis=None, *, size=None, fill_value=0:
-        selection.compress(condition, self, axis, size=size, fill_value=fill_value),
+        selection.compress(without_lists(condition), self, axis, size=size, fill_value=fill_value),
     "reshape": _reshape, "transpose": _transpose, "flatten": _flatten, "astype": _astype, "view": _view,
     "to_device": _to_device, "__round__": _round, "__contains__": _contains,
     "argsort": _argsort, "sort": _sorted_copy("sort", sorting.sort), "partition": _sorted_copy("partition", sorting.partition),

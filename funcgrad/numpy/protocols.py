@@ -39,7 +39,7 @@ _ORDERS_MEMORY = {np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.
 """Their argument ``order`` is about memory alone."""
 _HOW_TO = {np.sort: "kind", np.argsort: "kind", np.partition: "kind", np.argpartition: "kind", np.isin: "kind"}
 """An argument that chooses the algorithm and not the result."""
-_TAKE_NESTED_LISTS = {np.block, np.einsum, np.array, np.asarray, np.asanyarray}
+_TAKE_NESTED_LISTS = {np.block, np.array, np.asarray, np.asanyarray}
 ON_VALUES = {np.save, np.savez, np.savez_compressed, np.savetxt, np.array2string, np.shares_memory,
              np.may_share_memory, np.min_scalar_type}
 """Functions about memory, text and files: they get the arrays as NumPy arrays, which traced values are not."""
@@ -141,8 +141,8 @@ def array_function(self: Any, func: Callable, types: Any, args: tuple, kwargs: d
     function = counterpart(func)
     if function is None:
         raise _unknown(name, EMATH if func.__module__ == np.emath.__name__ else REASONS.get(func.__name__))
-    if func not in _TAKE_NESTED_LISTS:
-        args, kwargs = tuple([_without_lists(x) for x in args]), {k: _without_lists(v) for k, v in kwargs.items()}
+    if func not in _TAKE_NESTED_LISTS and not (func is np.einsum and not isinstance(args[0], str)):
+        args, kwargs = tuple([without_lists(x) for x in args]), {k: without_lists(v) for k, v in kwargs.items()}
     positional, keywords = _translated(func, args, kwargs)
     accepted = _keywords(function)
     refused = [] if accepted is None else [k for k in keywords if k not in accepted]
@@ -200,14 +200,14 @@ def _as_operand(x: Any) -> Any:
     return np.asarray(x) if hasattr(x, "__array__") and not hasattr(x, "__array_ufunc__") else None
 
 
-def _without_lists(x: Any) -> Any:
+def without_lists(x: Any) -> Any:
     """An argument in which lists of numbers and foreign arrays, at most one list deep, are ndarrays."""
     if isinstance(x, _OPERANDS) or x is None:
         return x
     if isinstance(x, list) and x and {*map(type, leaves(x))} <= dtypes.PYTHON_SCALARS.keys():
         return np.asarray(x)
     if type(x) in (list, tuple):
-        return type(x)([_without_lists(v) for v in x])
+        return type(x)([without_lists(v) for v in x])
     return np.asarray(x) if hasattr(x, "__array__") and not isinstance(x, type) else x
 
 
