@@ -82,7 +82,12 @@ class Array:
         return self
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        return _array_namespace()
+        """``funcgrad.numpy``. Raises ValueError for a version of the array API standard that it does not follow."""
+        namespace = _array_namespace()
+        if api_version is not None and api_version not in namespace.API_VERSIONS:
+            raise ValueError(message("__array_namespace__: the version is not supported", repr(api_version),
+                                     ", ".join(namespace.API_VERSIONS)))
+        return namespace
 
 
 def install(cls: type, functions: dict[str, Callable]) -> None:

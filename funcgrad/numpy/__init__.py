@@ -74,6 +74,7 @@ from funcgrad.numpy.files import (
 from funcgrad.numpy.functional import apply_along_axis, apply_over_axes, fromfunction, piecewise, vectorize
 from funcgrad.numpy.index_tricks import c_, r_
 from funcgrad.numpy.indexing import INDEXING
+from funcgrad.numpy.inspection import API_VERSIONS, __array_namespace_info__
 from funcgrad.numpy.manipulation import (
     append,
     array_split,
@@ -392,6 +393,7 @@ from funcgrad.numpy.ufuncs import (
 from funcgrad.ops.numeric import log10, logaddexp, logaddexp2
 from funcgrad.ops.special import bessel_i0 as i0
 
+__array_api_version__ = API_VERSIONS[-1]
 pi, e, inf, nan, euler_gamma, newaxis = _np.pi, _np.e, _np.inf, _np.nan, _np.euler_gamma, None
 ndarray, dtype, bool = Array, _np.dtype, bool_
 
@@ -410,6 +412,8 @@ __all__ = [
     "int8", "int_", "integer", "isdtype", "isscalar", "issubdtype", "ndim", "number", "object_", "promote_types",
     "result_type", "shape", "signedinteger", "single", "size", "uint", "uint16", "uint32", "uint64", "uint8",
     "unsignedinteger",
+    # inspection: the array API standard's questions about the namespace
+    "__array_api_version__", "__array_namespace_info__",
     # creation: makers of arrays
     "arange", "array", "asarray", "ascontiguousarray", "copy", "empty", "empty_like", "from_dlpack", "frombuffer",
     "fromfile", "fromiter", "fromstring", "full", "full_like", "geomspace", "linspace", "logspace", "meshgrid",

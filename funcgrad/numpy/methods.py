@@ -48,7 +48,7 @@ def _astype(self: Any, dtype: Any = None, order: str = "K", casting: str = "unsa
     if casting != "unsafe" and not np.can_cast(self.dtype, dtypes.as_dtype(dtype), casting):
         raise TypeError(message("astype: the conversion is not allowed", f"{describe(self)} to {dtypes.as_dtype(dtype)}, "
                                 f"casting={casting!r}"))
-    return types.astype(self, float if dtype is None else dtype)
+    return types.astype(self, float if dtype is None else dtype, device=device)
 
 
 def _view(self: Any, dtype: Any = None) -> Any:
@@ -69,8 +69,7 @@ def _view(self: Any, dtype: Any = None) -> Any:
 
 def _to_device(self: Any, device: Any, *, stream: Any = None) -> Any:
     """The array itself, which is in the memory of the CPU. Raises ValueError for another device."""
-    if device != "cpu":
-        raise ValueError(message("to_device: there is no such device", repr(device), "'cpu'"))
+    types.check_device("to_device", device)
     return self
 
 
