@@ -32,6 +32,14 @@ REFUSED_METHODS: dict[str, tuple[str, str]] = {
 }
 """Methods of NumPy's arrays that raise, with the reason and what to write."""
 
+ABSENT_ATTRIBUTES: dict[str, str] = {
+    "__array_finalize__": "arrays are not a subclass of NumPy's", "__array_wrap__": "arrays are not a subclass of NumPy's",
+    "__array_struct__": "``__array_interface__`` gives the same to C code",
+    "__class_getitem__": "the types of arrays have no parameters",
+    "__setstate__": "pickles are made by ``__reduce__``, and arrays do not change",
+}
+"""Other attributes of NumPy's arrays that are not there."""
+
 _GROUPS = {
     "dates and times are not numbers that have derivatives":
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat",
@@ -41,9 +49,14 @@ _GROUPS = {
         "get_printoptions set_printoptions printoptions info",
     "it takes Python numbers and gives text": "base_repr binary_repr format_float_positional format_float_scientific",
     "it takes no arrays: it is about types, and works as it is": "mintypecode typename",
+    "NumPy asks for the values, which traced values do not have: write np.stack, or np.array(..., like=x) with an array x":
+        "array asarray asanyarray ascontiguousarray asfortranarray",
     "it reads files: give its result to fnp.asarray": "fromregex genfromtxt loadtxt",
     "it is about the layout of memory, which arrays of funcgrad do not show": "isfortran require as_strided",
-    "it makes iterators over memory; write a loop over indices, or fg.lax.scan": "nested_iters",
+    "it makes iterators over memory; write a loop over indices, or fg.lax.scan":
+        "nested_iters nditer ndenumerate flatiter broadcast",
+    "NumPy calls it with values, one element at a time: use fnp.vectorize": "vectorize",
+    "they are made with array indices, which NumPy turns into its own arrays: use fnp.r_ and fnp.c_": "r_ c_",
     "NumPy converts the argument without asking; it is np.asarray with a check of values: use fnp.asarray":
         "asarray_chkfinite",
     "it calls a Python function for each element: use fnp.vectorize": "frompyfunc",

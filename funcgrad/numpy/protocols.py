@@ -31,7 +31,8 @@ _NOT_YET_IMPORTED: dict[str, dict[str, Callable]] = {}
 _OPERANDS = (Array, np.ndarray, np.generic, *dtypes.PYTHON_SCALARS)
 
 _RENAMED = {np.clip: {"a_min": "min", "a_max": "max"}, np.reshape: {"newshape": "shape"},
-            np.einsum: {"dtype": "preferred_element_type"}}
+            np.einsum: {"dtype": "preferred_element_type"}, np.nanvar: {"correction": "ddof"},
+            np.nanstd: {"correction": "ddof"}}
 _WITHOUT_MEANING = {"subok", "like", "casting", "overwrite_input", "writeable"}
 """Arguments that every function leaves out: subclasses, memory, and conversions that promotion makes anyway."""
 _ORDERS_MEMORY = {np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.copy, np.empty, np.zeros,
@@ -133,47 +134,78 @@ def _cast(name: str, x: Any, dtype: np.dtype) -> Any:
 
 def array_function(self: Any, func: Callable, types: Any, args: tuple, kwargs: dict) -> Any:
     """``np.concatenate([x, y])``: calls of NumPy's other functions."""
-    if func in ON_VALUES:
-        return func(*[_as_numpy(x) for x in args], **{k: _as_numpy(x) for k, x in kwargs.items()})
-    name = f"{(func.__module__ or 'numpy').replace('numpy', 'np', 1).removesuffix('._stride_tricks_impl')}.{func.__name__}"
-    if func in IN_PLACE:
-        raise TypeError(message(f"{name}: arrays are immutable, so it cannot change its argument", None, None, IN_PLACE[func]))
-    function = counterpart(func)
-    if function is None:
-        raise _unknown(name, EMATH if func.__module__ == np.emath.__name__ else REASONS.get(func.__name__))
+    function = _COUNTERPARTS.get(func)
+    if function is None or func in IN_PLACE:
+        return _without_counterpart(func, args, kwargs)
     if func not in _TAKE_NESTED_LISTS and not (func is np.einsum and not isinstance(args[0], str)):
         args, kwargs = tuple([without_lists(x) for x in args]), {k: without_lists(v) for k, v in kwargs.items()}
+    if not kwargs and len(args) <= _leading(func):
+        return function(*args)
     positional, keywords = _translated(func, args, kwargs)
-    accepted = _keywords(function)
+    accepted = keywords_of(function)
     refused = [] if accepted is None else [k for k in keywords if k not in accepted]
     if refused:
         what = ", ".join(f"{k}={describe(keywords[k])}" for k in refused)
-        raise TypeError(message(f"{name}: an argument is not supported for arrays of funcgrad", what, f"the arguments of "
-                                f"fnp.{function.__name__}: {', '.join(sorted(accepted or ()))}"))
+        raise TypeError(message(f"{_path(func)}: an argument is not supported for arrays of funcgrad", what, "the arguments "
+                                f"of fnp.{function.__name__}: {', '.join(sorted(accepted or ()))}"))
     return function(*positional, **keywords)
 
 
-def _translated(func: Callable, args: tuple, kwargs: dict) -> tuple[list, dict]:
-    """The arguments of a NumPy function for its counterpart.
+def _without_counterpart(func: Callable, args: tuple, kwargs: dict) -> Any:
+    """What a function does that is computed by NumPy itself; for any other the TypeError with the reason."""
+    if func in ON_VALUES:
+        return func(*[_as_numpy(x) for x in args], **{k: _as_numpy(x) for k, x in kwargs.items()})
+    if func in IN_PLACE:
+        raise TypeError(message(f"{_path(func)}: arrays are immutable, so it cannot change its argument", None, None,
+                                IN_PLACE[func]))
+    raise _unknown(_path(func), EMATH if func.__module__ == np.emath.__name__ else REASONS.get(func.__name__))
 
-    Positional are those that NumPy requires or takes only so; the others go by name, without those that have NumPy's
-    default or no meaning here.
+
+def _path(func: Callable) -> str:
+    """The name of a NumPy function as users write it."""
+    return f"{(func.__module__ or 'numpy').replace('numpy', 'np', 1)}.{func.__name__}"
+
+
+@functools.cache
+def _leading(func: Callable) -> int:
+    """How many arguments of a NumPy function its counterpart takes by position: those required, or only taken so."""
+    parameters = parameters_of(func) or []
+    return sum(p.kind is p.POSITIONAL_ONLY or p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty for p in parameters)
+
+
+def _translated(func: Callable, args: tuple, kwargs: dict) -> tuple[list, dict]:
+    """The arguments of a NumPy function for its counterpart: those of ``_leading`` by position, the others by name,
+    without those that have NumPy's default or no meaning here.
     """
-    parameters, renamed = _parameters(func), _RENAMED.get(func, {})
+    parameters, renamed, dropped = parameters_of(func), _RENAMED.get(func, {}), dropped_by(func)
     positional, given = list(args), dict(kwargs)
     if parameters is not None:
         given.update(zip([p.name for p in parameters], args))
-        positional = [given.pop(p.name) for p in parameters
-                      if p.name in given and (p.default is p.empty or p.kind is p.POSITIONAL_ONLY)]
+        positional = [given.pop(p.name) for p in parameters[:_leading(func)] if p.name in given]
         defaults = {p.name: p.default for p in parameters}
         given = {k: v for k, v in given.items() if not _same(v, defaults.get(k))}
-    dropped = {*_WITHOUT_MEANING, _HOW_TO.get(func), "order" if func in _ORDERS_MEMORY else None}
     return positional, {renamed.get(k, k): v for k, v in given.items()
                         if k not in dropped and v is not np._NoValue and not (k == "out" and v is None)}
 
 
 @functools.cache
-def _parameters(func: Callable) -> list[inspect.Parameter] | None:
+def dropped_by(func: Callable) -> set[str]:
+    """The arguments of a NumPy function that its counterpart does without."""
+    return {*_WITHOUT_MEANING, _HOW_TO.get(func, ""), "order" if func in _ORDERS_MEMORY else ""}
+
+
+def not_taken(func: Callable) -> list[str]:
+    """The arguments of a NumPy function that its counterpart refuses."""
+    function, parameters = counterpart(func), parameters_of(func)
+    accepted = None if function is None else keywords_of(function)
+    if parameters is None or accepted is None:
+        return []
+    optional = [p.name for p in parameters if p.default is not p.empty and p.kind is not p.POSITIONAL_ONLY]
+    return [k for k in optional if _RENAMED.get(func, {}).get(k, k) not in accepted and k not in dropped_by(func)]
+
+
+@functools.cache
+def parameters_of(func: Callable) -> list[inspect.Parameter] | None:
     """The parameters of a NumPy function; None where they are unknown, or any number can be given by position."""
     try:
         found = list(inspect.signature(func).parameters.values())
@@ -183,7 +215,7 @@ def _parameters(func: Callable) -> list[inspect.Parameter] | None:
 
 
 @functools.cache
-def _keywords(function: Callable) -> frozenset[str] | None:
+def keywords_of(function: Callable) -> frozenset[str] | None:
     """The names of the arguments of a function, or None if it takes any."""
     found = inspect.signature(function).parameters.values()
     return None if any(p.kind is p.VAR_KEYWORD for p in found) else frozenset([p.name for p in found])
