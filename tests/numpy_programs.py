@@ -543,7 +543,7 @@ FOURIER = [
     (lambda x: np.fft.fftshift(np.fft.fft(x)).imag + np.fft.ifftshift(x), W),
     (lambda u: np.real(np.fft.fft2(u)), IMAGE),
     (lambda u: np.fft.ifft2(np.fft.fft2(u) * 0.5).real, IMAGE),
-    (lambda u: np.fft.irfftn(np.fft.rfftn(u), u.shape), IMAGE),
+    (lambda u: np.fft.irfftn(np.fft.rfftn(u), u.shape, axes=(0, 1)), IMAGE),
     (lambda x: np.fft.hfft(x).real + np.fft.fftfreq(8, 0.5), V),
     (lambda x: np.fft.fft(x, 8, norm="ortho").real, V),
     (lambda u: np.fft.fft(u, axis=0).real + np.fft.ifftn(u).imag, IMAGE),
