@@ -214,6 +214,24 @@ def test_tracers_never_become_object_arrays():
                 transform(call)(np.stack([X, X]) if transform is fg.vmap else X)
 
 
+def test_what_a_numpy_array_cannot_hold():
+    """NumPy asks a traced value for its values: the error says what to write instead, and where the user called."""
+    def assigns(x):
+        a = np.zeros(3)
+        a[0] = x[0]
+        return a.sum()
+
+    def makes(x):
+        return np.full(3, x[0])
+
+    for transform in (fg.grad, fg.jit):
+        with pytest.raises(ValueError, match="setting an array element") as error:
+            transform(assigns)(X)
+        assert "a = fnp.asarray(a).at[i].set(x) instead of a[i] = x" in str(error.value.__cause__)
+        with pytest.raises(fg.errors.TracerArrayConversionError, match=r"in makes(.|\n)*np.stack\(\[x, y\]\) instead of np.array"):
+            transform(makes)(X)
+
+
 # ---------------------------------------------------------------- methods
 
 METHOD_CALLS = """
