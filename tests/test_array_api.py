@@ -295,6 +295,73 @@ def test_creation():
     assert xp.unique_values(xp.asarray([xp.nan, xp.nan])).shape == (2,)
 
 
+# Each is evaluated in NumPy's namespace, which follows the standard too, and in ours; x is an array [2, 3].
+VALUES = """
+sum(x, axis=1, keepdims=True) sum(x, dtype=xp.float64) prod(x, axis=0) cumulative_sum(x, axis=1, include_initial=True)
+cumulative_prod(x, axis=0) count_nonzero(x, axis=0, keepdims=True) all(x, axis=1) any(x, keepdims=True) nonzero(x) where(x == x[0, 0], x, -x)
+unique_counts(x) unique_all(x) unique_inverse(x) matmul(x, xp.matrix_transpose(x)) tensordot(x, x, axes=((0,), (0,))) tensordot(x, x, axes=2)
+vecdot(x, x, axis=0) broadcast_to(x, (2, 2, 3)) broadcast_arrays(x, x[0:1, ...]) concat((x, x), axis=-1) concat([x, x], axis=None)
+expand_dims(x, axis=-1) flip(x, axis=(0, 1)) flip(x) moveaxis(x, 0, 1) permute_dims(x, (1, 0)) repeat(x, 2, axis=1) repeat(x, 2)
+repeat(x, xp.asarray([1, 2]), axis=0) reshape(x, (-1,), copy=True) roll(x, (1, 2), axis=(0, 1)) roll(x, -1) squeeze(x[None, ...], axis=0)
+stack([x, x], axis=1) tile(x, (2, 1, 1)) unstack(x, axis=1) take(x, xp.asarray([1, 0]), axis=1) take(x[0], xp.asarray([2, 0]))
+take_along_axis(x, xp.asarray([[0], [1]]), axis=1) tril(x, k=-1) triu(x, k=1) diff(x, axis=0, n=1, prepend=x[0:1, ...], append=x[0:1, ...])
+zeros_like(x) full_like(x, 1) ones_like(x, dtype=xp.float32) meshgrid(x[0, ...], x[1, ...], indexing='ij') astype(x, xp.complex128) linspace(0, 3, 4)
+asarray(x[-1, ::-1]) asarray(x[..., None, 1:]) asarray(x[5:, :]) asarray(x[xp.asarray([0, 1]), xp.asarray([1, 2])]) asarray(x[x == x[0, 0]])
+asarray(x[xp.asarray(True)]) asarray(x[:, xp.asarray([True, False, True])]) asarray(x[()])
+"""
+OF_REAL = """
+max(x, axis=0) min(x) argmax(x, axis=1, keepdims=True) argmin(x, keepdims=True) sort(x, axis=0) sort(x) argsort(x) clip(x, 2, 4)
+clip(x, min=x[0:1, ...], max=None) searchsorted(x[0], x, side='right') searchsorted(x[0], x[1], sorter=xp.asarray([2, 0, 1]))
+mean(x, axis=(0, 1)) std(x, axis=0) var(x, axis=1, keepdims=True)
+"""
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "float64", "complex64"])
+def test_values_are_those_of_numpy(dtype):
+    data = np.array([[3, 1, 2], [1, 0, 3]]).astype(dtype)
+    for call in entries_of_calls(VALUES + OF_REAL * (dtype in ("int32", "float64"))):
+        if dtype == "bool" and ("-x" in call or "diff" in call or "prod" in call):
+            continue  # not of bools
+        if dtype == "complex64" and "float64" in call:
+            continue  # a complex number has no real value
+        expected = eval(f"xp.{call}", {"xp": np, "x": data})
+        actual = eval(f"xp.{call}", {"xp": xp, "x": xp.asarray(data)})
+        for a, e in zip(*([v] if isinstance(v, np.ndarray | np.generic | fg.Array) else v for v in (actual, expected)), strict=True):
+            assert a.shape == np.shape(e) and (call.startswith(("mean", "std", "var")) or a.dtype == e.dtype), call
+            np.testing.assert_allclose(np.asarray(a), e, rtol=1e-6, err_msg=call)
+
+
+def entries_of_calls(text):
+    """The calls of a table: a space ends one where all brackets are closed."""
+    out, depth, start = [], 0, 0
+    for i, c in enumerate(text):
+        depth += (c in "([") - (c in ")]")
+        if c.isspace() and not depth:
+            out.append(text[start:i].strip())
+            start = i
+    return [call for call in out if call]
+
+
+def test_order_of_equal_elements():
+    x = xp.asarray([2, 1, 2, 1, 3])
+    assert xp.argsort(x, stable=True).tolist() == [1, 3, 0, 2, 4]
+    assert xp.argsort(x, descending=True, stable=True).tolist() == [4, 0, 2, 1, 3]
+    assert xp.sort(x, descending=True).tolist() == [3, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("call,error", [
+    (lambda x: x[0, 0, 0], IndexError), (lambda x: x[2], IndexError), (lambda x: xp.reshape(x, (5,)), (ValueError, TypeError)),
+    (lambda x: xp.concat([x, x[:, :2]]), (ValueError, TypeError)), (lambda x: xp.expand_dims(x, axis=4), (IndexError, ValueError)),
+    (lambda x: xp.squeeze(x, axis=0), ValueError), (lambda x: x + xp.ones(4), ValueError), (lambda x: xp.matmul(x, x), (ValueError, TypeError)),
+    (lambda x: xp.sum(x, axis=3), (IndexError, ValueError)), (lambda x: xp.broadcast_to(x, (4,)), ValueError), (lambda x: x & x, TypeError),
+    (lambda x: xp.isdtype(xp.float32, "foo"), ValueError), (lambda x: xp.unstack(x, axis=5), (IndexError, ValueError)),
+    (lambda x: xp.nonzero(xp.asarray(1)), ValueError), (lambda x: xp.cumulative_sum(x), ValueError), (lambda x: xp.linspace(0, 1, -1), ValueError),
+])
+def test_wrong_calls(call, error):
+    with pytest.raises(error):
+        call(xp.ones((2, 3)))
+
+
 # ---------------------------------------------------------------- special cases of floating point numbers
 
 nan, inf, pi = math.nan, math.inf, math.pi

@@ -58,6 +58,11 @@ np.gradient(m, v[0], axis=(0, 1)) np.unwrap(v * 4, period=3.0) np.trapezoid(m, d
 np.delete(m, 1, 1) np.histogram(v, [0., 1., 3.], density=True) np.bincount(j, v, 7) np.flip(m, (0, 1)) np.resize(v, (2, 3)) np.choose(j - 1, [v, -v, i, v])
 v.argpartition(2).shape bool(v.ctypes) v.itemsize v.nbytes m.item(3) m.take([1, 2], axis=1) v.repeat([1, 0, 2, 1]) (v + [1, 2, 3, 4]) ([1, 2, 3, 4] * v)
 (m @ [1, 2, 3, 4]) (v == [0.3, 0, 0, 0]) m[[0, 2], [1, 1]] m[[[0], [1]], [1, 2]] v[[True, False, True, False]] v[[]] v.searchsorted([1.0]) v.clip([0, 1, 2, 3], 4)
+m.sum(0, 'float32', None, False, 1.0, m > 0) m.std(0, None, None, 1, True) m.take([9], 1, None, 'wrap') m.trace(0, 0, 1, None, None)
+m.compress([True, False, True], 0, None) m.argsort(0, 'stable', None) m.argpartition(1, 0, 'introselect').shape m.clip(0, 1, None)
+m.dot(m.T, None) m.astype(np.float32, 'C', 'unsafe', True, True) m.min(0, None, True, 0.0, m > 0) m.mean(0, None, None, True, where=m < 99)
+m.ravel('F') m.flatten('A') m.cumprod(1, 'float32', None) m.round(1, None) v.searchsorted(1.0, 'left', None) m.reshape([4, 3], order='F')
+m.transpose([1, 0]) m.view('int32') m.max(axis=1, initial=3.0, where=m > 0) m.repeat(2, 0) divmod(7, v) pow(v, 2) round(m.sum(), 1) (3.0 in m)
 """
 
 

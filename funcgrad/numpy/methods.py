@@ -77,24 +77,51 @@ def _round(self: Any, ndigits: int | None = None) -> Any:
     return ufuncs.round(self, ndigits or 0)
 
 
+def _clip(self: Any, min: Any = None, max: Any = None, out: None = None) -> Any:
+    """``fnp.clip`` of the array."""
+    reductions.no_out("clip", out)
+    return ufuncs.clip(self, without_lists(min), without_lists(max))
+
+
+def _compress(self: Any, condition: Any, axis: int | None = None, out: None = None, *, size: int | None = None,
+              fill_value: Any = 0) -> Any:
+    """``fnp.compress`` of the array, which comes first."""
+    return selection.compress(without_lists(condition), self, axis, out=out, size=size, fill_value=fill_value)
+
+
+def _dot(self: Any, b: Any, out: None = None, **options: Any) -> Any:
+    """``fnp.dot`` of the array and b."""
+    reductions.no_out("dot", out)
+    return contraction.dot(self, without_lists(b), **options)
+
+
 def _argsort(self: Any, axis: int | None = -1, kind: Any = None, order: None = None, **options: Any) -> Any:
     """``fnp.argsort``; every ``kind`` gives the same, a stable order."""
     return sorting.argsort(self, axis, order=order, **options)
 
 
-def _sorted_copy(name: str, function: Callable) -> Callable:
-    """``sort`` and ``partition``, which change NumPy's arrays in place: here they return the result."""
+def _argpartition(self: Any, kth: int, axis: int = -1, kind: str = "introselect", order: None = None) -> Any:
+    """``fnp.argpartition``; the array is sorted, whatever the ``kind``."""
+    return sorting.argpartition(self, kth, axis)
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _result_is_dropped(sys._getframe(1)):
-            raise TypeError(message(f"x.{name}(): arrays are immutable, so it cannot change x", f"{describe(self)}, and the "
-                                    "result is not used", None, f"x = x.{name}()"))
-        kwargs.pop("kind", None)
-        return function(self, *args, **kwargs)
 
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = f"``fnp.{name}`` of the array. Raises TypeError where the result is not used: x does not change."
-    return method
+def _sort(self: Any, axis: int | None = -1, kind: Any = None, order: None = None, **options: Any) -> Any:
+    """``fnp.sort`` of the array. Raises TypeError where the result is not used: x does not change."""
+    _check_used("sort", self)
+    return sorting.sort(self, axis, order=order, **options)
+
+
+def _partition(self: Any, kth: int, axis: int = -1, kind: str = "introselect", order: None = None) -> Any:
+    """``fnp.partition`` of the array. Raises TypeError where the result is not used: x does not change."""
+    _check_used("partition", self)
+    return sorting.partition(self, kth, axis)
+
+
+def _check_used(name: str, array: Any) -> None:
+    """NumPy sorts in place. Raises TypeError where the user's call stands as a statement, which expects that."""
+    if _result_is_dropped(sys._getframe(2)):
+        raise TypeError(message(f"x.{name}(): arrays are immutable, so it cannot change x", f"{describe(array)}, and the "
+                                "result is not used", None, f"x = x.{name}()"))
 
 
 _POP_TOP, _CACHE = (opmap[name] for name in ("POP_TOP", "CACHE"))
@@ -159,7 +186,7 @@ def _function(name: str, function: Any) -> Any:
     return method
 
 
-_TAKE_LISTS = {"choose", "clip", "dot", "repeat", "searchsorted", "take"}
+_TAKE_LISTS = {"choose", "repeat", "searchsorted", "take"}
 """Methods of which an argument may be an array, and then also a list."""
 
 
@@ -167,21 +194,20 @@ _FUNCTIONS = {
     **{name: getattr(reductions, name) for name in (
         "all", "any", "argmax", "argmin", "cumprod", "cumsum", "max", "mean", "min", "prod", "ptp", "std", "sum",
         "var")},
-    **{name: getattr(sorting, name) for name in ("argpartition", "searchsorted")},
+    "searchsorted": sorting.searchsorted,
     **{name: getattr(selection, name) for name in ("choose", "nonzero", "take")},
-    "diagonal": matrices.diagonal, "dot": contraction.dot, "trace": contraction.trace,
-    "clip": ufuncs.clip, "conj": ufuncs.conj, "conjugate": ufuncs.conj, "round": ufuncs.round,
+    "diagonal": matrices.diagonal, "trace": contraction.trace,
+    "conj": ufuncs.conj, "conjugate": ufuncs.conj, "round": ufuncs.round,
     "copy": creation.copy, "ravel": m.ravel, "repeat": rearranging.repeat, "squeeze": m.squeeze,
     "swapaxes": m.swapaxes,
 }
 
 METHODS: dict[str, Any] = {
     **{name: _function(name, function) for name, function in _FUNCTIONS.items()},
-    "compress": lambda self, condition, axis=None, *, size=None, fill_value=0:
-        selection.compress(without_lists(condition), self, axis, size=size, fill_value=fill_value),
+    "clip": _clip, "compress": _compress, "dot": _dot,
     "reshape": _reshape, "transpose": _transpose, "flatten": _flatten, "astype": _astype, "view": _view,
     "to_device": _to_device, "__round__": _round, "__contains__": _contains,
-    "argsort": _argsort, "sort": _sorted_copy("sort", sorting.sort), "partition": _sorted_copy("partition", sorting.partition),
+    "argpartition": _argpartition, "argsort": _argsort, "sort": _sort, "partition": _partition,
     **{name: _refused(name, *why) for name, why in REFUSED_METHODS.items()},
     **{name: _writer(name) for name in ("dump", "dumps", "tobytes", "tofile")},
     **{name: _of_memory(name, doc) for name, doc in {
