@@ -45,6 +45,9 @@ PROGRAMS = [
     lambda x: np.max(x, initial=None, keepdims=np._NoValue) * np.hypot(x, 1.0).min(),
     lambda x: np.apply_along_axis(lambda v: v * v.sum(), 0, x).sum(),
     lambda x: np.block([[x, x], [x, 2 * x]]).mean(),
+    lambda x: np.concatenate([[x[0]], [1.0], x, [x[1] * 2, 3]]).sum() + np.where(x > 1, [x[0], 2, 3, x[1]], x).prod(),
+    lambda x: np.interp(x[3], [0, 1, 2, 3], [x[0], x[1], 1, x[2]]) + np.cross([x[0], 1, x[2]], x[1:]).sum() + np.ones(4).clip(x, 2).sum(),
+    lambda x: np.stack([x[:2], [1.0, x[2] ** 2]]).sum() + np.average(x, weights=[x[1], 1, 2, x[0]]) + (x + np.dot([x[0], 1], x[:2])).sum(),
     lambda x: np.maximum.__call__(x, 1.0).sum() + np.matmul(x, x) + np.vdot(x, x),
 ]
 
@@ -227,7 +230,7 @@ def test_what_a_numpy_array_cannot_hold():
     for transform in (fg.grad, fg.jit):
         with pytest.raises(ValueError, match="setting an array element") as error:
             transform(assigns)(X)
-        assert "a = fnp.asarray(a).at[i].set(x) instead of a[i] = x" in str(error.value.__cause__)
+        assert "fnp.asarray(a).at[i].set(x) instead of a[i] and a[i] = x" in str(error.value.__cause__)
         with pytest.raises(fg.errors.TracerArrayConversionError, match=r"in makes(.|\n)*np.stack\(\[x, y\]\) instead of np.array"):
             transform(makes)(X)
 

@@ -111,7 +111,8 @@ class Tracer(Array):
         return f"{type(self).__name__}<{self.aval}>"
 
 
-_STACK = "np.stack([x, y]) instead of np.array([x, y]), a = fnp.asarray(a).at[i].set(x) instead of a[i] = x"
+_STACK = ("np.stack([x, y]) instead of np.array([x, y]), fnp.asarray(a)[i] and fnp.asarray(a).at[i].set(x) instead of a[i] and "
+          "a[i] = x")
 
 
 def _integer(tracer: Tracer, convert: Any) -> int:

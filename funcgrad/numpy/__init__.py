@@ -484,4 +484,5 @@ __all__ = [
     "i0", "log10", "logaddexp", "logaddexp2",
 ]
 register(_np, {name: globals()[name] for name in __all__} | NUMPY_ONLY)
+register(_np._core.umath, {"clip": clip})  # what ndarray.clip calls
 register(_np.lib.stride_tricks, {"sliding_window_view": sliding_window_view})

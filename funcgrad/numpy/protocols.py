@@ -41,6 +41,9 @@ _ORDERS_MEMORY = {np.array, np.asarray, np.asanyarray, np.ascontiguousarray, np.
 _HOW_TO = {np.sort: "kind", np.argsort: "kind", np.partition: "kind", np.argpartition: "kind", np.isin: "kind"}
 """An argument that chooses the algorithm and not the result."""
 _TAKE_NESTED_LISTS = {np.block, np.array, np.asarray, np.asanyarray}
+_TAKE_SEQUENCES = {np.concatenate, np.stack, np.vstack, np.hstack, np.dstack, np.column_stack, np.select, np.choose, np.lexsort,
+                   np.piecewise, np.histogram2d, np.histogramdd, np.ravel_multi_index, np.linalg.multi_dot, np.apply_over_axes}
+"""Functions of which an argument is a sequence of arrays."""
 ON_VALUES = {np.save, np.savez, np.savez_compressed, np.savetxt, np.array2string, np.shares_memory,
              np.may_share_memory, np.min_scalar_type}
 """Functions about memory, text and files: they get the arrays as NumPy arrays, which traced values are not."""
@@ -138,7 +141,9 @@ def array_function(self: Any, func: Callable, types: Any, args: tuple, kwargs: d
     if function is None or func in IN_PLACE:
         return _without_counterpart(func, args, kwargs)
     if func not in _TAKE_NESTED_LISTS and not (func is np.einsum and not isinstance(args[0], str)):
-        args, kwargs = tuple([without_lists(x) for x in args]), {k: without_lists(v) for k, v in kwargs.items()}
+        of_arrays = func in _TAKE_SEQUENCES
+        args = tuple([without_lists(x, of_arrays) for x in args])
+        kwargs = {k: without_lists(v, of_arrays) for k, v in kwargs.items()}
     if not kwargs and len(args) <= _leading(func):
         return function(*args)
     positional, keywords = _translated(func, args, kwargs)
@@ -232,12 +237,19 @@ def _as_operand(x: Any) -> Any:
     return np.asarray(x) if hasattr(x, "__array__") and not hasattr(x, "__array_ufunc__") else None
 
 
-def without_lists(x: Any) -> Any:
-    """An argument in which lists of numbers and foreign arrays, at most one list deep, are ndarrays."""
+def without_lists(x: Any, of_arrays: bool = False) -> Any:
+    """An argument in which lists of numbers and of arrays are arrays, and foreign arrays are ndarrays.
+
+    Tuples stay tuples, and so does the outer list where the function takes a sequence ``of_arrays``.
+    """
     if isinstance(x, _OPERANDS) or x is None:
         return x
-    if isinstance(x, list) and x and {*map(type, leaves(x))} <= dtypes.PYTHON_SCALARS.keys():
-        return np.asarray(x)
+    if isinstance(x, list) and x:
+        kinds = {*map(type, leaves(x))}
+        if kinds <= dtypes.PYTHON_SCALARS.keys():
+            return np.asarray(x)
+        if not of_arrays and all(issubclass(kind, _OPERANDS) for kind in kinds):
+            return asarray(x)
     if type(x) in (list, tuple):
         return type(x)([without_lists(v) for v in x])
     return np.asarray(x) if hasattr(x, "__array__") and not isinstance(x, type) else x
