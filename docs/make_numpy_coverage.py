@@ -150,7 +150,8 @@ leaves elements undefined (of a reduction it works); `order=` of memory, `subok=
 about the values and are left out; `ufunc.at` raises and shows the form with `x.at[index]`. Writing into a NumPy array,
 `a[i] = x` for a traced x, raises. Results whose size depends on values (`np.nonzero`, `x[x > 0]`, `np.unique`) need values:
 they work under `grad` and raise under `jit`. Lists of numbers count as arrays in the arguments of NumPy's functions, of
-methods and operators, and in an index.
+methods and operators, and in an index. NumPy looks only at the arguments themselves for traced values: `np.array([a, b])` and
+`np.sum([a, b])` of traced a and b raise; write `np.stack([a, b])`.
 """
 
 

@@ -1,7 +1,7 @@
 """The functions of NumPy, differentiable, batched and compiled, under the names and signatures of jax.numpy.
 
-In: arrays of funcgrad, NumPy arrays, numbers. Out: arrays of funcgrad. Lists are converted only by ``array``,
-``asarray`` and functions that take sequences of arrays.
+In: arrays of funcgrad, NumPy arrays, numbers. Out: arrays of funcgrad. Of lists these functions take
+sequences of arrays alone; operators, methods, indices and NumPy's own functions take lists of numbers as arrays.
 
     >>> import funcgrad.numpy as fnp
     >>> fnp.sum(fnp.arange(3.) ** 2)
