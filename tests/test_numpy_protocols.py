@@ -217,6 +217,27 @@ def test_tracers_never_become_object_arrays():
                 transform(call)(np.stack([X, X]) if transform is fg.vmap else X)
 
 
+@pytest.mark.parametrize("call,error,text", [
+    (lambda x: np.lib.stride_tricks.sliding_window_view(x, 5), ValueError, "sliding_window_view: the window does not fit"),
+    (lambda x: np.lib.stride_tricks.sliding_window_view(x, (2, 2)), ValueError, "one size is needed for each axis"),
+    (lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, 3), ValueError, "axis"),
+    (lambda x: np.real_if_close(x + 0j), fg.errors.ConcretizationTypeError, r"real_if_close: the result depends on traced values"),
+    (lambda x: np.trim_zeros(x), fg.errors.ConcretizationTypeError, "trim_zeros: the result depends on traced values"),
+    (lambda x: np.nonzero(x), fg.errors.ConcretizationTypeError, "size=n"),
+])
+def test_what_needs_values_or_fits(call, error, text):
+    with pytest.raises(error, match=text):
+        fg.jit(call)(X)
+
+
+def test_windows():
+    x = fnp.asarray(M)
+    windows = np.lib.stride_tricks.sliding_window_view
+    for shape, axis in (((2, 3), None), (2, 1), ((2, 2), (0, 1)), ((2, 2), (1, 1)), ((2,), (-1,)), ((0, 1), None)):
+        np.testing.assert_array_equal(np.asarray(windows(x, shape, axis)), windows(M, shape, axis))
+    check_grads(lambda v: (windows(v, 3, axis=1) ** 2).sum(axis=-1), (M,), order=2)
+
+
 def test_what_a_numpy_array_cannot_hold():
     """NumPy asks a traced value for its values: the error says what to write instead, and where the user called."""
     def assigns(x):
