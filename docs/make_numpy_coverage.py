@@ -23,7 +23,7 @@ DISPATCHER = type(np.concatenate)
 YES, AS_IS = "yes", "as it is: it takes no arrays, and its result is a constant"
 ON_VALUES = "on values; traced values raise"
 # Until they are there: delete with its use when they are.
-NOT_YET = ("np.linalg", "np.fft", "np.polyfit", "np.roots")
+NOT_YET = ("np.linalg", "np.polyfit", "np.roots")
 
 OTHER_NAMESPACES = {
     "char": "text", "core": "NumPy's own", "ctypeslib": "memory for C",

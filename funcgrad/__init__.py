@@ -8,15 +8,32 @@
 """
 import importlib as _importlib
 
-from funcgrad import debug, dtypes, errors, flatten_util, lax, numpy, random, test_util, tree, tree_util
+from funcgrad import (
+    ad_checkpoint,
+    debug,
+    dtypes,
+    errors,
+    experimental,
+    flatten_util,
+    lax,
+    numpy,
+    random,
+    test_util,
+    tree,
+    tree_util,
+)
 from funcgrad.compiler import cache
 from funcgrad.compiler.cpu import num_threads, set_num_threads
 from funcgrad.control.checkpoint import checkpoint
 from funcgrad.control.checkpoint import checkpoint as remat
 from funcgrad.control.custom import custom_jvp, custom_vjp
+from funcgrad.control.piecewise import piecewise
+from funcgrad.control.policies import checkpoint_name, checkpoint_policies
 from funcgrad.core.array import Array
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.jit import disable_jit, jit
+from funcgrad.ops.callback import pure_callback
+from funcgrad.optimize import least_squares, minimize, root
 from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import (
@@ -41,8 +58,8 @@ from funcgrad.transforms.staging import (
 
 
 def __getattr__(name: str):
-    """``nn`` and ``optim`` are written on top of these names, so they are loaded when they are first asked for."""
-    if name in ("nn", "optim"):
+    """``nn``, ``optim`` and the modules of ``scipy`` and ``experimental`` are loaded when they are first asked for."""
+    if name in ("experimental", "nn", "optim", "scipy"):
         return _importlib.import_module(f"funcgrad.{name}")
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
@@ -56,9 +73,11 @@ float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Jaxpr", "ShapeDtypeStruct", "block_until_ready", "cache", "checkpoint", "closure_convert", "custom_jvp",
-    "custom_vjp", "debug", "disable_jit", "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util",
-    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose",
-    "linearize", "make_jaxpr", "nn", "num_threads", "numpy", "optim", "random", "remat", "set_num_threads", "test_util",
-    "timeit", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
+    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
+    "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_jvp", "custom_vjp", "debug", "disable_jit",
+    "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util", "float0", "grad",
+    "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares", "linear_transpose",
+    "linearize", "make_jaxpr", "minimize", "nn", "num_threads", "numpy", "optim", "piecewise", "pure_callback",
+    "random", "remat", "root", "set_num_threads", "test_util", "timeit", "tree", "tree_util", "value_and_grad", "vjp",
+    "vmap",
 ]

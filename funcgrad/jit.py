@@ -395,7 +395,7 @@ def jit_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple, *, jax
 
 jit_p = Primitive(
     "jit", Kind.CONTROL, shape=lambda *avals, jaxpr: jaxpr.out_avals, impl=lambda *args, jaxpr: compiler.run(jaxpr, args),
-    jvp=lambda primals, tangents, *, jaxpr: jvp_call(jit_p, primals, tangents, jaxpr), linearize=jit_linearize,
+    jvp=lambda primals, tangents, *, jaxpr: jvp_call(jit_p, primals, tangents, jaxpr, {}), linearize=jit_linearize,
     transpose=lambda cotangents, *args, jaxpr: transpose_call(jit_p, cotangents, args, jaxpr, {}),
     batch=lambda axis, args, axes, *, jaxpr: batch_call(jit_p, axis, args, axes, jaxpr, {}), taylor=DERIVED,
     inline=lambda *avals, jaxpr: jaxpr)

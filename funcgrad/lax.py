@@ -100,6 +100,7 @@ from funcgrad.ops.elementwise import (
     tanh,
     trunc,
 )
+from funcgrad.ops.fft import FftType, fft
 from funcgrad.ops.indexing import (
     GatherDimensionNumbers,
     GatherScatterMode,

@@ -504,11 +504,26 @@ def markov(x):
 LOOPS = [(matrix_power, S), (gram_schmidt, S), (power_iteration, S), (determinant, S), (jacobi, S), (exponential_series, S / 2),
          (exponential_average, V), (compound_interest, V), (black_scholes, V), (markov, S)]
 
+FOURIER = [
+    (lambda x: np.abs(np.fft.fft(x)), W),
+    (lambda x: np.fft.ifft(np.fft.fft(x) * np.fft.fft(np.ones(12) / 12)).real, W),
+    (lambda x: np.abs(np.fft.rfft(x)) ** 2, W),
+    (lambda x: np.fft.irfft(np.fft.rfft(x) * np.exp(-np.fft.rfftfreq(12)), 12), W),
+    (lambda x: np.fft.fftshift(np.fft.fft(x)).imag + np.fft.ifftshift(x), W),
+    (lambda u: np.real(np.fft.fft2(u)), IMAGE),
+    (lambda u: np.fft.ifft2(np.fft.fft2(u) * 0.5).real, IMAGE),
+    (lambda u: np.fft.irfftn(np.fft.rfftn(u), u.shape, axes=(0, 1)), IMAGE),
+    (lambda x: np.fft.hfft(x).real + np.fft.fftfreq(8, 0.5), V),
+    (lambda x: np.fft.fft(x, 8, norm="ortho").real, V),
+    (lambda u: np.fft.fft(u, axis=0).real + np.fft.ifftn(u).imag, IMAGE),
+    (lambda x: np.fft.ifft(1j * 2 * np.pi * np.fft.fftfreq(12) * np.fft.fft(x)).real, W),
+]
+
 GROUPS = {"elementwise": ELEMENTWISE, "reductions": REDUCTIONS, "shapes": SHAPES, "products": PRODUCTS,
           "statistics": STATISTICS, "learning": LEARNING, "physics": PHYSICS, "calculus": CALCULUS, "images": IMAGES,
-          "geometry": GEOMETRY, "loops": LOOPS}
+          "geometry": GEOMETRY, "loops": LOOPS, "fourier": FOURIER}
 
-# ---------------------------------------------------------------- LATER: they need funcgrad.numpy.linalg and funcgrad.numpy.fft
+# ---------------------------------------------------------------- LATER: they need funcgrad.numpy.linalg
 
 LINEAR_ALGEBRA = [
     (lambda a: np.linalg.solve(a, np.arange(3.0)), S),
@@ -535,18 +550,4 @@ LINEAR_ALGEBRA = [
     (lambda x: np.linalg.eigvalsh(np.cov(x.T))[-1], POINTS),
     (lambda x: np.polyfit(np.arange(5.0), x, 2), V),
 ]
-FOURIER = [
-    (lambda x: np.abs(np.fft.fft(x)), W),
-    (lambda x: np.fft.ifft(np.fft.fft(x) * np.fft.fft(np.ones(12) / 12)).real, W),
-    (lambda x: np.abs(np.fft.rfft(x)) ** 2, W),
-    (lambda x: np.fft.irfft(np.fft.rfft(x) * np.exp(-np.fft.rfftfreq(12)), 12), W),
-    (lambda x: np.fft.fftshift(np.fft.fft(x)).imag + np.fft.ifftshift(x), W),
-    (lambda u: np.real(np.fft.fft2(u)), IMAGE),
-    (lambda u: np.fft.ifft2(np.fft.fft2(u) * 0.5).real, IMAGE),
-    (lambda u: np.fft.irfftn(np.fft.rfftn(u), u.shape, axes=(0, 1)), IMAGE),
-    (lambda x: np.fft.hfft(x).real + np.fft.fftfreq(8, 0.5), V),
-    (lambda x: np.fft.fft(x, 8, norm="ortho").real, V),
-    (lambda u: np.fft.fft(u, axis=0).real + np.fft.ifftn(u).imag, IMAGE),
-    (lambda x: np.fft.ifft(1j * 2 * np.pi * np.fft.fftfreq(12) * np.fft.fft(x)).real, W),
-]
-LATER = {"linear algebra": LINEAR_ALGEBRA, "fourier": FOURIER}
+LATER = {"linear algebra": LINEAR_ALGEBRA}

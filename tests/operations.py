@@ -96,7 +96,7 @@ def _structural() -> list[Operation]:
 
 
 def _reduction() -> list[Operation]:
-    x = real(3, 4)
+    x = real(3, 4) + 0.5  # the sum over all is not near zero, where its last digits would depend on the order
     rows = [row(f"{name} {axes}", lambda v, f=f, axes=axes: f(v, axes), x) for axes in ((0,), (0, 1)) for name, f in dict(
         reduce_sum=red.reduce_sum, reduce_prod=red.reduce_prod, reduce_max=red.reduce_max, reduce_min=red.reduce_min).items()]
     rows += [row(name, lambda v, f=f: f(v, (1,)), bools(3, 4), order=0, float32=False) for name, f in dict(
@@ -144,13 +144,12 @@ def _sorting() -> list[Operation]:
 
 def _special() -> list[Operation]:
     a, x = positive(4), positive(4)
-    return [row("polygamma", lambda v: sp.polygamma(2, v), x, float32=False), row("zeta", lambda v: sp.zeta(v + 1.5, 2.0), x,
-                                                                                  order=0, float32=False),
-            row("gammainc", sp.gammainc, a, x, order=1), row("gammaincc", lambda v: sp.gammaincc(a, v), x, float32=False),
+    return [row("polygamma", lambda v: sp.polygamma(2, v), x, float32=False), row("zeta", lambda v: sp.zeta(v + 1.5, 2.0), x),
+            row("gammainc", sp.gammainc, a, x), row("gammaincc", lambda v: sp.gammaincc(a, v), x, float32=False),
             row("gammainc by x", lambda v: sp.gammainc(a, v), x, float32=False),
-            row("random_gamma_grad", sp.random_gamma_grad, a, x, order=0, float32=False),
-            row("betainc", lambda v: sp.betainc(a, x, v), real(4, low=0.1, high=0.9), order=1, float32=False),
-            row("bessel_i0e", sp.bessel_i0e, real(4)), row("bessel_i1e", sp.bessel_i1e, real(4), order=1)]
+            row("random_gamma_grad", sp.random_gamma_grad, a, x),
+            row("betainc", sp.betainc, a, x, real(4, low=0.1, high=0.9)),
+            row("bessel_i0e", sp.bessel_i0e, real(4)), row("bessel_i1e", sp.bessel_i1e, real(4))]
 
 
 OPERATIONS: list[Operation] = [*_unary(), *_binary(), *_integer(), *_complex(), *_structural(), *_reduction(), *_contraction(),

@@ -46,22 +46,23 @@ tan(x, /) tanh(x, /) tensordot(x1, x2, /, *, axes=2) tile(x, repetitions, /) tri
 unique_all(x, /) unique_counts(x, /) unique_inverse(x, /) unique_values(x, /) unstack(x, /, *, axis=0)
 var(x, /, *, axis=None, correction=0.0, keepdims=False) vecdot(x1, x2, /, *, axis=-1) where(condition, x1, x2, /)
 zeros(shape, *, dtype=None, device=None) zeros_like(x, /, *, dtype=None, device=None)
-"""
-# LATER: the extensions, to be joined to SIGNATURES when the namespaces fnp.linalg and fnp.fft are there.
-EXTENSIONS = """
-linalg.cholesky(x, /, *, upper=False) linalg.cross(x1, x2, /, *, axis=-1) linalg.det(x, /) linalg.diagonal(x, /, *, offset=0)
-linalg.eigh(x, /) linalg.eigvalsh(x, /) linalg.inv(x, /) linalg.matmul(x1, x2, /)
-linalg.matrix_norm(x, /, *, keepdims=False, ord='fro') linalg.matrix_power(x, n, /) linalg.matrix_rank(x, /, *, rtol=None)
-linalg.matrix_transpose(x, /) linalg.outer(x1, x2, /) linalg.pinv(x, /, *, rtol=None) linalg.qr(x, /, *, mode='reduced')
-linalg.slogdet(x, /) linalg.solve(x1, x2, /) linalg.svd(x, /, *, full_matrices=True) linalg.svdvals(x, /)
-linalg.tensordot(x1, x2, /, *, axes=2) linalg.trace(x, /, *, offset=0, dtype=None) linalg.vecdot(x1, x2, /, *, axis=-1)
-linalg.vector_norm(x, /, *, axis=None, keepdims=False, ord=2) fft.fft(x, /, *, n=None, axis=-1, norm='backward')
+fft.fft(x, /, *, n=None, axis=-1, norm='backward')
 fft.ifft(x, /, *, n=None, axis=-1, norm='backward') fft.fftn(x, /, *, s=None, axes=None, norm='backward')
 fft.ifftn(x, /, *, s=None, axes=None, norm='backward') fft.rfft(x, /, *, n=None, axis=-1, norm='backward')
 fft.irfft(x, /, *, n=None, axis=-1, norm='backward') fft.rfftn(x, /, *, s=None, axes=None, norm='backward')
 fft.irfftn(x, /, *, s=None, axes=None, norm='backward') fft.hfft(x, /, *, n=None, axis=-1, norm='backward')
 fft.ihfft(x, /, *, n=None, axis=-1, norm='backward') fft.fftfreq(n, /, *, d=1.0, dtype=None, device=None)
 fft.rfftfreq(n, /, *, d=1.0, dtype=None, device=None) fft.fftshift(x, /, *, axes=None) fft.ifftshift(x, /, *, axes=None)
+"""
+# LATER: an extension, to be joined to SIGNATURES when fnp.linalg is there.
+LINEAR_ALGEBRA = """
+linalg.cholesky(x, /, *, upper=False) linalg.cross(x1, x2, /, *, axis=-1) linalg.det(x, /) linalg.diagonal(x, /, *, offset=0)
+linalg.eigh(x, /) linalg.eigvalsh(x, /) linalg.inv(x, /) linalg.matmul(x1, x2, /)
+linalg.matrix_norm(x, /, *, keepdims=False, ord='fro') linalg.matrix_power(x, n, /) linalg.matrix_rank(x, /, *, rtol=None)
+linalg.matrix_transpose(x, /) linalg.outer(x1, x2, /) linalg.pinv(x, /, *, rtol=None) linalg.qr(x, /, *, mode='reduced')
+linalg.slogdet(x, /) linalg.solve(x1, x2, /) linalg.svd(x, /, *, full_matrices=True) linalg.svdvals(x, /)
+linalg.tensordot(x1, x2, /, *, axes=2) linalg.trace(x, /, *, offset=0, dtype=None) linalg.vecdot(x1, x2, /, *, axis=-1)
+linalg.vector_norm(x, /, *, axis=None, keepdims=False, ord=2)
 """
 
 

@@ -313,3 +313,49 @@ def test_equal_loops_are_one_kernel():
     found = {source(rng.random((n, *rest)), rng.integers(0, n, (m,)), rng.random((m, *rest)))
              for n, m, rest in ((50, 30, (20,)), (60, 40, (30,)), (50, 33, (20, 3)), (70, 23, (2, 3, 9)))}
     assert len(found) == 1
+
+
+# ---------------------------------------------------------------- sums in parts
+
+
+@pytest.mark.parametrize("start", [0, 1.5, "x"], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("width", [(), (3,), (2, 9)], ids=str)
+def test_many_updates_of_few_elements_are_added_in_parts(small_chunks, dtype, width, start):
+    generator = np.random.default_rng(3)
+    i = generator.integers(-5, 5, 333)
+    u = (generator.integers(-40, 40, (333, *width)) * (1 + 1j if dtype[0] == "c" else 1)).astype(dtype)  # exact in any order
+    x = generator.integers(-9, 9, (5, *width)).astype(dtype)
+
+    def f(x, i, u):
+        return (x if start == "x" else fnp.full((5, *width), start, dtype)).at[i].add(u)
+
+    jaxpr = fg.make_jaxpr(f)(x, i, u)
+    assert [step.kernel.nodes[0].kind for step in executable(jaxpr).schedule.steps] == ["native", "map"]
+    both(f, x, i, u)
+    with pytest.raises(IndexError, match="5 is out of bounds|index 5"):
+        fg.jit(f)(x, np.full(333, 5), u)
+
+
+def test_sums_in_parts_are_near_the_exact_ones_and_equal_for_any_number_of_threads():
+    generator = np.random.default_rng(4)
+    i, u = generator.integers(0, 300, 150_000), generator.normal(size=(150_000, 2)).astype(np.float32)
+    f = fg.jit(lambda i, u: fnp.zeros((300, 2), np.float32).at[i].add(u))
+    expected = np.zeros((300, 2))
+    np.add.at(expected, i, u)
+    found = []
+    for threads in (1, 2, 5):
+        cpu.set_num_threads(threads)
+        found.append(bits(f(i, u)))
+        np.testing.assert_allclose(f(i, u), expected, rtol=1e-5, atol=1e-4)
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_repeated_constant_is_not_read_from_memory(dtype, value):
+    u = np.arange(1, 4).astype(dtype)
+    for update in ("set", "add", "max") if np.dtype(dtype).kind != "c" else ("set", "add"):
+        f = lambda u, update=update: getattr(fnp.full(7, value, dtype).at[np.array([1, 1, 5])], update)(u)  # noqa: E731
+        both(f, u)
+        assert len(executable(fg.make_jaxpr(f)(u)).schedule.steps) == 1

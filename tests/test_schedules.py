@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from comparing import compare
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
@@ -217,7 +218,7 @@ GOLDEN: dict[str, tuple[str, str]] = {
     "outer product": ("kernel", "2 kernel"),
     "projection": ("2 kernel", "4 kernel"),
     "cumulative sums": ("cumsum + kernel", "2 cumsum + 3 kernel"),
-    "rows by index": ("gather + kernel", "gather + 2 kernel + scatter_add"),
+    "rows by index": ("gather + kernel", "gather + kernel + scatter_add"),
     "transposed sum": ("2 kernel", "3 kernel"),
     "differences": ("2 kernel", "4 kernel + 2 pad"),
     "recurrent": ("3 kernel + loop of (gemm + kernel)", "6 kernel + loop of (2 gemm + 2 kernel) + loop of (gemm + 2 kernel)"),
@@ -299,3 +300,27 @@ def test_equal_loops_of_different_programs_and_sizes_are_one_kernel():
 if __name__ == "__main__":
     for name, (value, derivative) in table().items():
         print(f"    {name!r}: ({value!r}, {derivative!r}),".replace("'", '"'))
+
+
+# ---------------------------------------------------------------- sums of products
+
+A, B = np.ones((40, 30), np.float32), np.ones((30, 20), np.float32)
+SUMS = {
+    "two": (lambda a, b, c: a @ b + a @ c, (A, B, B + 1), "2 gemm"),
+    "three": (lambda a, b, c: a @ b + (a @ c + a @ (b - c)), (A, B, B + 1), "3 gemm + kernel"),
+    "transposed together": (lambda a, b, c: (a @ b).T + (a @ c).T, (A, B, B + 1), "2 gemm"),
+    "of other operands": (lambda a, b: a @ b + (b.T @ a.T), (A[:, :30], np.ones((30, 40), np.float32)), "2 gemm"),
+    "one of them transposed": (lambda a, b: a @ b + (b @ a).T, (A[:30], A[:30].T[:30]), None),
+    "one read elsewhere too": (lambda a, b, c: ((p := a @ b) + a @ c, fnp.tanh(p)), (A, B, B + 1), "2 gemm + kernel"),
+    "one needs the other": (lambda a, b: (p := a @ b) + p @ b, (A[:, :30], np.ones((30, 30), np.float32)), "2 gemm + kernel"),
+    "narrow floats": (lambda a, b, c: a @ b + a @ c, (A.astype(np.float16), B.astype(np.float16), B.astype(np.float16)), None)}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_the_later_of_two_products_is_added_to_the_memory_of_the_earlier(name):
+    f, args, expected = SUMS[name]
+    args = [np.random.default_rng(i).normal(size=x.shape).astype(x.dtype) for i, x in enumerate(args)]
+    if expected is not None:
+        assert schedule_of(f, args) == expected
+    compare(f, *args, ulp=16, scale=1)
+    compare(gradient(f), *args, ulp=64, scale=1)

@@ -12,6 +12,7 @@ import scipy.special
 from funcgrad.core.array import DeviceArray, aval_of
 from funcgrad.core.stage import eval_jaxpr, stage
 from funcgrad.errors import MissingRuleError
+from funcgrad.ops import integrals
 from funcgrad.ops import special as sp
 from funcgrad.transforms.derivatives import grad
 from funcgrad.transforms.vmap import Axis, vmap_flat
@@ -115,14 +116,14 @@ def test_edges():
 
 
 @pytest.mark.parametrize("call, reason", [
-    (lambda: grad(sp.zeta)(2.0, 1.0), "the derivative with respect to the order"),
-    (lambda: grad(sp.polygamma)(2.0, 1.0), "the derivative with respect to the order"),
-    (lambda: grad(sp.betainc)(2.0, 1.0, 0.5), "the derivatives with respect to a and b"),
-    (lambda: grad(sp.random_gamma_grad)(2.0, 1.0), "second derivative of a gamma sample"),
-    (lambda: grad(grad(sp.igamma))(2.0, 1.0), "second derivative with respect to a"),
+    (lambda: grad(sp.polygamma)(2.0, 1.0), "polygamma has no rule for it.* the derivative with respect to the order"),
+    (lambda: grad(sp.bessel_ive)(2.0, 1.0), "bessel_ive has no rule for it.* the derivative with respect to the order"),
+    (lambda: grad(integrals.bessel_j)(2.0, 1.0), "bessel_j has no rule for it.* the derivative with respect to the order"),
+    (lambda: grad(integrals.expn)(2.0, 1.0), "expn has no rule for it.* the derivative with respect to the order"),
+    (lambda: grad(integrals.polar_harmonic)(2.0, 1.0, 0.5), "polar_harmonic has no rule for it.* the degree is a whole number"),
 ])
 def test_what_has_no_derivative_says_so(call, reason):
-    with pytest.raises(MissingRuleError, match=reason):
+    with pytest.raises(MissingRuleError, match="(?s)" + reason):
         call()
 
 

@@ -18,6 +18,7 @@ from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.stage import interpret
 from funcgrad.core.trace import Tracer, leaked
+from funcgrad.ops import callback
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ def run(jaxpr: Jaxpr, args: Sequence[Any]) -> list[DeviceArray]:
 
 def replay(jaxpr: Jaxpr, args: Sequence[DeviceArray]) -> NoReturn:
     """Raises the interpreter's error for a program in which a kernel met an invalid operand."""
-    interpret(jaxpr, args)
+    with callback.replaying(callback.made.get()):
+        interpret(jaxpr, args)
     raise AssertionError(f"a kernel of {jaxpr.name} failed where the interpreter does not")
 
 

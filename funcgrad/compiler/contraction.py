@@ -44,13 +44,16 @@ class Product:
     """From row to row of the result, in elements."""
     last: tuple[str, int] = ("", 0)
     """Which size is another one in the last product of the batch, and what it is there."""
+    onto: bool = False
+    """Added to what the result's memory holds."""
 
     def words(self, dtype: np.dtype) -> list[int]:
         """The sizes of a GEMM instruction. BLAS is column-major: it computes the transposed product, rhs first."""
-        one = np.frombuffer(np.ones(1, dtype).tobytes().ljust(16, b"\0"), np.int64).tolist()
+        zero, one = (np.frombuffer(dtype.type(x).tobytes().ljust(16, b"\0"), np.int64).tolist() for x in (0, 1))
         (lhs_flag, lhs_stride), (rhs_flag, rhs_stride) = self.lhs, self.rhs
         axis, last = self.last
-        return [ord(rhs_flag), ord(lhs_flag), self.n, self.m, self.k, rhs_stride, lhs_stride, self.row, *one, 0, 0,
+        return [ord(rhs_flag), ord(lhs_flag), self.n, self.m, self.k, rhs_stride, lhs_stride, self.row, *one,
+                *(one if self.onto else zero),
                 *self.batch, *self.strides, last if axis == "n" else self.n, last if axis == "m" else self.m]
 
     @property

@@ -53,6 +53,11 @@ def expressible(equation: Equation) -> bool:
     return expression(equation, [f"v{i}" for i in range(len(equation.inputs))]) is not None
 
 
+def is_sum(equation: Equation) -> bool:
+    """Whether an equation is the sum of its two operands."""
+    return len(equation.inputs) == 2 and expression(equation, "ab") == "a + b"
+
+
 def expression(equation: Equation, args: Sequence[str]) -> str | None:
     """The scalar expression of an elementwise equation on named operands."""
     return _expression(equation.primitive, tuple([atom.aval.dtype for atom in equation.inputs]), equation.outs[0].aval.dtype,
@@ -152,7 +157,8 @@ def product_template(dtype: np.dtype) -> str:
 
 def cost(text: str) -> int:
     """About how many additions an expression costs."""
-    return 1 + sum(EXPENSIVE for name in re.findall(r"\b([a-z_]\w*)\(", text) if name not in STORED and not is_cheap(name))
+    called = [name for name in re.findall(r"\b([a-z_]\w*)\(", text) if name not in STORED and not is_cheap(name)]
+    return 1 + EXPENSIVE * sum(10 if name.startswith("scipy_") else 1 for name in called)
 
 
 def is_cheap(function: str) -> bool:

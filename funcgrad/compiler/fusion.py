@@ -45,6 +45,10 @@ class Fusion:
         self.consts: list[tuple[Buffer, Any]] = parent.consts if parent else []
         self.failure: Buffer = parent.failure if parent else Buffer(np.dtype(np.int64), 1, "failure")
         """Where kernels tell that an operand was not valid."""
+        self.ordered = False
+        """Whether the program has effects."""
+        self.last: Cluster | None = None
+        """The last step that may have effects or raise, in a program with effects."""
 
     # ------------------------------------------------------------ nodes
 
@@ -82,9 +86,15 @@ class Fusion:
             self.views[v] = whole(Buffer(v.aval.dtype, v.aval.size), v.aval.shape)
 
     def alone(self, node: Node) -> None:
-        """A node that is a step of its own."""
+        """A node that is a step of its own. Where there are effects, what may have some or may raise is done in order."""
         self.place(node)
-        self.join(self.cluster((), fused=False), node, ())
+        cluster = self.cluster((), fused=False)
+        self.join(cluster, node, ())
+        if self.ordered and node.kind in ("host", "loop"):
+            if self.last is not None:
+                cluster.after = self.last
+                self.wait(cluster, self.last.reach | 1 << self.last.number)
+            self.last = cluster
 
     def cluster(self, sizes: Sequence[Any], fused: bool = True) -> Cluster:
         self.clusters.append(Cluster(len(self.clusters), sizes, fused))

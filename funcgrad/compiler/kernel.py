@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from funcgrad.compiler import cache
-from funcgrad.compiler.objects import unresolved
+from funcgrad.compiler.objects import provide, unresolved
 
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
@@ -81,6 +81,7 @@ def linkable(code: bytes) -> bool:
     """Whether all that an object file refers to is in the process; linking another one would end it."""
     with _lock:
         _engine()  # the process itself is searched once there is an engine
+        provide(code)
         return not unresolved(code)
 
 
@@ -123,7 +124,7 @@ def _pipeline() -> type:
 
 def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> tuple[bytes, str]:
     """Compiles a function of int64 without a result: its object file, and its symbol there."""
-    from numba.core import cpu, types
+    from numba.core import config, cpu, types
     from numba.core.compiler import Flags, compile_extra
     from numba.core.registry import cpu_target
     from numba.core.target_extension import target_override
@@ -141,7 +142,11 @@ def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> t
         flags.fastmath = cpu.FastMathOptions({"contract"})
         cpu_target.typing_context.refresh()
         cpu_target.target_context.refresh()
-        with target_override("cpu"):
-            result = compile_extra(cpu_target.typing_context, cpu_target.target_context, source, (types.int64,) * arguments,
-                                   types.none, flags, {}, pipeline_class=_pipeline())
+        before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1  # small loops are unrolled before loops are vectorised
+        try:
+            with target_override("cpu"):
+                result = compile_extra(cpu_target.typing_context, cpu_target.target_context, source,
+                                       (types.int64,) * arguments, types.none, flags, {}, pipeline_class=_pipeline())
+        finally:
+            config.SLP_VECTORIZE = before
         return result.library._get_compiled_object(), result.fndesc.mangled_name

@@ -9,6 +9,11 @@ STORED = frozenset("f16 bf16 f32 f64 c64 c128 i8 i16 i32 i64 u8 u16 u32 u64 bool
 COMPUTED = STORED - {"f16", "bf16"}
 
 FLOATS, COMPLEX, INTEGERS = "f32 f64", "c64 c128", "i8 i16 i32 i64 u8 u16 u32 u64"
+SCIPY = {
+    "i0e i1e ndtri erfcx dawsn expi exp1 spence gamma": 1,
+    "gammainc gammaincc beta betaln binom poch jv ive owens_t": 2, "betainc hyp1f1": 3, "hyp2f1": 4,
+}
+"""Functions of scipy.special that kernels call, and how many arguments they take."""
 DEFINED = {
     # vecmath
     "exp exp2 expm1 logistic sinh cosh tanh log log2 log10 log1p asinh acosh atanh": FLOATS,
@@ -19,6 +24,8 @@ DEFINED = {
     "normal_quantile": f"f16 bf16 {FLOATS}", "round": "f16 bf16", "multiply_add": "f16",
     "bitcast_f16 bitcast_bf16": "i16 u16", "bitcast_i16 bitcast_u16": "f16 bf16",
     "bitcast_f32": "i32 u32", "bitcast_i32 bitcast_u32": "f32", "bitcast_f64": "i64 u64", "bitcast_i64 bitcast_u64": "f64",
+    # scipy_calls
+    " ".join(f"scipy_{name}" for names in SCIPY for name in names.split()): FLOATS,
     # scalars
     "plus times isfinite floor ceil trunc rint nextafter complex fma sqrt rsqrt": FLOATS,
     "maximum minimum abs": f"bool {INTEGERS} {FLOATS}",

@@ -7,18 +7,20 @@ its own, run by its NumPy implementation.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from funcgrad.compiler import blas
 from funcgrad.compiler.contraction import is_small, product, small_product
-from funcgrad.compiler.expressions import accumulator, expressible, product_template, reducible, supported
+from funcgrad.compiler.expressions import accumulator, expressible, is_sum, product_template, reducible, supported
 from funcgrad.compiler.fusion import Fusion
-from funcgrad.compiler.natives import NATIVES, STRIDED
+from funcgrad.compiler.natives import NATIVES, STRIDED, NativeKernel
 from funcgrad.compiler.nodes import Node, Plan
 from funcgrad.compiler.small import small_kernel
 from funcgrad.compiler.view import Buffer, View, row_major, whole
-from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
+from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, has_effects
 from funcgrad.core.primitive import INDEX, Kind, Native
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.types import shaped_array
@@ -30,6 +32,9 @@ class Lowering(Fusion):
     def __init__(self, jaxpr: Jaxpr, parent: Lowering | None = None):
         super().__init__(parent)
         self.jaxpr = jaxpr
+        self.ordered = has_effects(jaxpr)
+        self.sums: dict[Node, list[Node]] = {}
+        """Matrix products that are added up in one place, by the last of them."""
 
     def record(self, inputs: Sequence[View]) -> None:
         """Makes nodes of all equations."""
@@ -39,6 +44,8 @@ class Lowering(Fusion):
             buffer = Buffer(v.aval.dtype, v.aval.size, "const")
             self.consts.append((buffer, c))
             self.views[v] = whole(buffer, v.aval.shape)
+        self.uses = Counter(a for atoms in (jaxpr.outs, *[e.inputs for e in jaxpr.equations]) for a in atoms)
+        self.made_by = {v: equation for equation in jaxpr.equations for v in equation.outs}
         for equation in jaxpr.equations:
             self.add(equation)
 
@@ -62,6 +69,8 @@ class Lowering(Fusion):
         if primitive.kind is Kind.ELEMENTWISE and isinstance(primitive.code, tuple):
             for out, template in zip(equation.outs, primitive.code, strict=True):
                 self.fuse(Node(equation.inputs, (out,), "map", template, equation=equation))
+        elif primitive.kind is Kind.ELEMENTWISE and self.accumulate(equation):
+            return
         elif primitive.kind is Kind.ELEMENTWISE and expressible(equation):
             self.fuse(Node(equation.inputs, equation.outs, "map", equation=equation))
         elif primitive.code is INDEX and supported(equation.outs[0].aval.dtype):
@@ -122,6 +131,43 @@ class Lowering(Fusion):
         if target is not out:
             self.fuse(Node((target,), (out,), "map", "{0}"))
         return True
+
+    def accumulate(self, equation: Equation) -> bool:
+        """A sum of two matrix products, or of such sums, that nobody else reads: one is added to the memory of the other."""
+        if not is_sum(equation) or any(type(a) is Literal for a in equation.inputs):
+            return False
+        nodes = [self.producer.get(a) for a in equation.inputs]  # type: ignore[arg-type]
+        views = [self.views[a] for a in equation.inputs]  # type: ignore[index]
+        if any(node is None or node.kind != "gemm" for node in nodes) or nodes[0] is nodes[1] \
+                or not all(map(self.read_once, equation.inputs)) \
+                or len({(v.buffer.size, v.shape, v.strides, v.offset) for v in views}) > 1:
+            return False
+        sums = [self.sums.get(node, [node]) for node in nodes]
+        if sums[0][0].number > sums[1][0].number:
+            sums.reverse()
+        if sums[0][-1].cluster.reach >> sums[1][0].cluster.number & 1:
+            sums.reverse()
+        (*_, last), (first, *_) = earlier, later = sums
+        if last.cluster.reach >> first.cluster.number & 1:  # each waits for the other
+            return False
+        memory = self.views[last.out].buffer
+        first.inputs, first.code = (*first.inputs, last.out), replace(first.code, onto=True)
+        self.wait(first.cluster, last.cluster.reach | 1 << last.cluster.number)
+        self.sums[later[-1]] = [*earlier, *later]
+        atom = equation.inputs[nodes.index(later[-1])]
+        for v in (*[node.out for node in later], atom):
+            self.views[v] = View(memory, self.views[v].shape, self.views[v].strides, self.views[v].offset)
+        self.alias(equation.outs[0], atom, self.views[atom], tuple(range(len(atom.aval.shape))))
+        return True
+
+    def read_once(self, atom: Atom) -> bool:
+        """Whether one equation only reads the memory of a value, through any movement."""
+        while self.uses[atom] == 1:
+            equation = self.made_by.get(atom)  # type: ignore[arg-type]
+            if equation is None or equation.primitive.kind is not Kind.MOVEMENT:
+                return equation is not None
+            atom = equation.inputs[0]
+        return False
 
     def regrouped(self, operand: Var, dimensions: tuple, side: int, last: Sequence[int]) -> tuple[Var, tuple]:
         """An operand copied in the order batch, free axes, contracted axes, in which BLAS can read it."""
@@ -271,15 +317,44 @@ class Lowering(Fusion):
             return False
         if name in STRIDED:
             inputs = equation.inputs
-            kernel = STRIDED[name](equation, [None if type(a) is Literal else self.views[a] for a in inputs])
+            if "filled" in equation.primitive.code.arguments:
+                inputs = (self.repeated(inputs[0]), *inputs[1:])
+            views = [None if type(a) is Literal else self.views[a] for a in inputs]
+            kernel = STRIDED[name](replace(equation, inputs=inputs), views)
         else:
             kernel = NATIVES[name](equation) if name in NATIVES else None
             inputs = tuple([a if kernel is None or type(a) is Literal or self.views[a].contiguous else self.copied(a)
                             for a in equation.inputs])
         if kernel is None:
             return False
-        self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
+        if kernel.parts > 1:
+            self.add_up(kernel, inputs, equation)
+        else:
+            self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
         return True
+
+    def repeated(self, atom: Atom) -> Atom:
+        """The constant that an array repeats, if it does."""
+        producer = None if type(atom) is Literal else self.producer.get(atom)  # type: ignore[arg-type]
+        source = atom if producer is None or producer.code != "{0}" else producer.inputs[0]
+        return source if type(source) is Literal and source.value.dtype == atom.aval.dtype else atom
+
+    def add_up(self, kernel: NativeKernel, inputs: tuple[Atom, ...], equation: Equation) -> None:
+        """A kernel that writes parts, and their sum."""
+        out, = equation.outs
+        shape, size = out.aval.shape, out.aval.size
+        parts = Var(shaped_array((kernel.parts, *shape), out.aval.dtype))
+        self.alone(Node(inputs, (parts,), "native", kernel, equation=equation))
+        total = None
+        for i in range(kernel.parts):
+            part = Var(out.aval)
+            self.alias(part, parts, View(self.views[parts].buffer, shape, row_major(shape), i * size), None)
+            if total is None:
+                total = part
+            else:
+                more = out if i == kernel.parts - 1 else Var(out.aval)
+                self.fuse(Node((total, part), (more,), "map", "{0} + {1}", equation=equation))
+                total = more
 
 
 def _renamed(shape: tuple[int, ...], equation: Equation) -> tuple[int | None, ...] | None:

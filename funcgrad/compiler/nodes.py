@@ -60,6 +60,8 @@ class Cluster:
         """Values that another cluster computes, and stores if need be."""
         self.reach = 0
         self.kernel: Any = None
+        self.after: Cluster | None = None
+        """A step that comes before this one, although it gives it nothing."""
 
     @property
     def every(self) -> frozenset[int]:

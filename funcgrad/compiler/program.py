@@ -23,6 +23,7 @@ from funcgrad.core.jaxpr import Jaxpr, Literal
 from funcgrad.core.trace import EVAL, current
 from funcgrad.core.types import ShapedArray
 from funcgrad.errors import locate
+from funcgrad.ops import callback
 
 # The words that executor.py defines; it imports Numba, so they are stated here too and compared by a test.
 WIDTH = 8
@@ -118,7 +119,7 @@ class Executable:
 
     def gemm(self, step: Step) -> None:
         found, dtype = step.kernel, step.writes[0].buffer.dtype
-        self.instruction(GEMM, blas.gemm(dtype), self.add_operands([*step.reads, *step.writes]), 3, len(self.sizes),
+        self.instruction(GEMM, blas.gemm(dtype), self.add_operands([*step.reads[:2], *step.writes]), 3, len(self.sizes),
                          found.matrices, 0 if found.shared else found.matrices)
         self.sizes += found.words(dtype)
 
@@ -201,6 +202,7 @@ class Executable:
             frame.run(self, [x._data for x in args], results)
             if self.can_fail and frame.failed[0]:
                 frame.failed[0] = 0
+                callback.made.set(frame.effects)
                 return None
         finally:
             self.frames.append(frame)
@@ -256,9 +258,12 @@ class _Frame:
         """Runs the program."""
         if e.can_fail:
             self.failed[0] = 0  # a host step that raised may have left it set
+            self.effects: list[tuple] = []
         self.pack(self.words, 8 * COUNTER, 0, 0, cpu.num_threads(), *map(id, inputs), *map(id, results))
         cpu.execute()(self.address, e.program_address)
         while self.look[STATUS]:
+            if e.can_fail and self.failed[0] and self.look[STATUS] > 0:
+                return  # the error comes before what the host would do next
             self.serve(e, self.look[STATUS], inputs, results)
             cpu.execute()(self.address, e.program_address)
 
@@ -304,6 +309,8 @@ class _Frame:
                 args = [a if a.shape or not isinstance(a, np.ndarray) else a[()] for a in args]
                 found = primitive.impl(np, *args, **equation.params)
                 outs = list(found) if isinstance(found, tuple) else [found]
+                if primitive.effect and e.can_fail:
+                    self.effects.append(tuple(outs))
         except Exception as error:
             locate(error, equation.source)
             raise

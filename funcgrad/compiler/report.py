@@ -91,7 +91,7 @@ def _step_lines(steps: Sequence[Step], number: str, label: _Labels) -> list[str]
             lines.append(f"{head}kernel  {named}    {rows}")
         elif step.kind == "gemm":
             batch = f"{plan.matrices} x " if plan.matrices > 1 else ""
-            lines.append(f"{head}gemm    {named}    {batch}{plan.m}x{plan.k} @ {plan.k}x{plan.n}")
+            lines.append(f"{head}gemm    {named}    {batch}{plan.m}x{plan.k} @ {plan.k}x{plan.n}{', added up' * plan.onto}")
         else:
             lines.append(f"{head}{step.kind:<8}{named}    because {host_reason(step.equation)}")
         reads, writes = ([label(view) for view in views] for views in (step.reads, step.writes))

@@ -68,7 +68,8 @@ class Scheduler(Lowering):
         return steps
 
     def waits_for(self, cluster: Cluster) -> list[Cluster]:
-        found = {self.cluster_of(atom) for node in cluster.nodes for atom in node.inputs} - {None, cluster}
+        found = {self.cluster_of(atom) for node in cluster.nodes for atom in node.inputs} | {cluster.after}
+        found -= {None, cluster}
         return sorted(found, key=lambda c: c.number)  # type: ignore[union-attr, return-value, arg-type]
 
     def stored(self, wanted: set[Var]) -> set[Var]:

@@ -31,7 +31,7 @@ from funcgrad.compiler.expressions import (
 )
 from funcgrad.compiler.natives import NativeKernel
 from funcgrad.compiler.view import View, row_major
-from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
+from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, is_effect
 from funcgrad.core.primitive import INDEX, Kind
 from funcgrad.core.structure import Choice, Loop, While
 
@@ -141,7 +141,7 @@ class _Kernel:
             return [literal(atom.value)] if type(atom) is Literal else values[atom]  # type: ignore[index]
 
         for equation in jaxpr.equations:
-            if any(v.aval.size > LARGEST or not supported(v.aval.dtype) for v in equation.outs):
+            if is_effect(equation) or any(v.aval.size > LARGEST or not supported(v.aval.dtype) for v in equation.outs):
                 raise TooLarge
             outs = self.equation(equation, [read(a) for a in equation.inputs])
             values.update(zip(equation.outs, outs, strict=True))

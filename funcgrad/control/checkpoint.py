@@ -8,14 +8,17 @@ Griewank and Walther, "Revolve", ACM Transactions on Mathematical Software 26 (2
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.control.policies import Policy, resolved, told
+from funcgrad.core.array import aval_of
+from funcgrad.core.jaxpr import Jaxpr, has_effects
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import interpret, stage
-from funcgrad.core.types import Zero
-from funcgrad.passes.dead_code import prune
+from funcgrad.core.types import Zero, tangent_aval
+from funcgrad.errors import message
+from funcgrad.passes.dead_code import prune, without_effects
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import jvp_call, jvp_jaxpr, spread
@@ -25,32 +28,56 @@ from funcgrad.transforms.vmap import Axis, batch_call, batch_jaxpr, to_front
 from funcgrad.tree import tree_unflatten
 
 
-def checkpoint(fun: Callable) -> Callable:
+def checkpoint(fun: Callable, *, prevent_cse: bool = True, policy: Policy | None = None,
+               static_argnums: int | Sequence[int] = ()) -> Callable:
     """fun with the same results and derivatives, whose intermediate values are recomputed in the backward pass.
 
-    A chain of n layers, each under ``checkpoint``, keeps the inputs of the layers instead of all that they compute.
-    The arguments of fun are trees of arrays; it may close over traced values.
+    Args:
+      fun: a function of trees of arrays; it may close over traced values.
+      prevent_cse: accepted for compatibility; what is recomputed is never shared with the forward pass.
+      policy: which intermediate values are kept all the same, one of ``checkpoint_policies`` or a function
+        ``policy(primitive, *avals, **params) -> bool``. Default: none.
+      static_argnums: positions of arguments that are no arrays.
+
+    A chain of n layers, each under ``checkpoint``, keeps the inputs of the layers instead of all that they compute; a
+    chain of sqrt(n) segments, each under ``checkpoint``, keeps O(sqrt(n)) values.
 
     >>> import funcgrad as fg, funcgrad.numpy as fnp
     >>> float(fg.grad(fg.checkpoint(lambda x: fnp.sin(fnp.sin(x))))(0.0))
     1.0
     """
     check_callable(fun, "checkpoint")
+    fixed = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
 
     @wraps(fun, "checkpoint")
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        leaves, tree = flatten_args(fun, args, "checkpoint", kwargs)
-        flat = FlatFunction(lambda a, k: fun(*a, **k), tree, "checkpoint")
+        static = {i % len(args) for i in fixed}
+        given = [x for i, x in enumerate(args) if i not in static]
+
+        def dynamic(a: Sequence[Any], k: dict) -> Any:
+            rest = iter(a)
+            return fun(*[x if i in static else next(rest) for i, x in enumerate(args)], **k)
+
+        leaves, tree = flatten_args(fun, given, "checkpoint", kwargs)
+        flat = FlatFunction(dynamic, tree, "checkpoint")
         with quiet():
             jaxpr, captured = stage(flat, [x.aval for x in leaves], function_name(fun), "checkpoint")
-            return tree_unflatten(flat.out_tree, checkpoint_p.bind(*captured, *leaves, jaxpr=jaxpr))
+            return tree_unflatten(flat.out_tree, checkpoint_p.bind(*captured, *leaves, jaxpr=jaxpr, policy=policy))
 
     return checkpointed
 
 
-def checkpoint_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple, *, jaxpr: Jaxpr) -> tuple[tuple, tuple]:
-    """The linear part takes the primals as its residuals: what it needs of the forward pass it computes itself."""
-    outs = checkpoint_p.bind(*primals, jaxpr=jaxpr)
+def checkpoint_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple, *, jaxpr: Jaxpr,
+                         policy: Policy | None = None) -> tuple[tuple, tuple]:
+    """The linear part takes the primals as its residuals, and what a policy keeps: the rest of it, it computes itself."""
+    count = len(jaxpr.outs)
+    first = jaxpr
+    if policy is not None:
+        first, jaxpr = told(jaxpr, policy)
+    results = checkpoint_p.bind(*primals, jaxpr=first, policy=policy)
+    outs, kept = tuple(results[:count]), tuple(results[count:])
+    primals = (*primals, *kept)
+    tangents = (*tangents, *[Zero(tangent_aval(aval_of(x))) for x in kept])
     active = tuple([type(t) is not Zero for t in tangents])
     mask = tangent_jaxpr(jaxpr, active)[1]
     dots = trace.linear.record(checkpoint_linear_p, (*primals, *[t for t in tangents if type(t) is not Zero]),
@@ -59,22 +86,32 @@ def checkpoint_linearize(trace: LinearizeTrace, primals: tuple, tangents: tuple,
 
 
 checkpoint_p = Primitive(
-    "checkpoint", Kind.CONTROL, shape=lambda *avals, jaxpr: jaxpr.out_avals, impl=lambda *args, jaxpr: interpret(jaxpr, args),
-    jvp=lambda primals, tangents, *, jaxpr: jvp_call(checkpoint_p, primals, tangents, jaxpr),
+    "checkpoint", Kind.CONTROL, shape=lambda *avals, jaxpr, policy: jaxpr.out_avals,
+    impl=lambda *args, jaxpr, policy: interpret(jaxpr, args),
+    jvp=lambda primals, tangents, *, jaxpr, policy: jvp_call(checkpoint_p, primals, tangents, jaxpr, {"policy": policy}),
     linearize=checkpoint_linearize,
-    transpose=lambda cotangents, *args, jaxpr: transpose_call(checkpoint_p, cotangents, args, jaxpr, {}),
-    batch=lambda axis, args, axes, *, jaxpr: batch_call(checkpoint_p, axis, args, axes, jaxpr, {}),
-    inline=lambda *avals, jaxpr: jaxpr, recomputes=True)
+    transpose=lambda cotangents, *args, jaxpr, policy:
+        transpose_call(checkpoint_p, cotangents, args, jaxpr, {"policy": policy}),
+    batch=lambda axis, args, axes, *, jaxpr, policy: batch_call(checkpoint_p, axis, args, axes, jaxpr, {"policy": policy}),
+    inline=lambda *avals, jaxpr, policy: jaxpr, recomputes=True)
 
 # The linear part: primals and tangents in, tangents out. Transposed, it is the forward and the backward pass in one.
 
 
 def tangent_jaxpr(jaxpr: Jaxpr, active: tuple[bool, ...]) -> tuple[Jaxpr, tuple[bool, ...]]:
-    """The program from primals and active tangents to the tangents of the results that are not zero."""
+    """The program from primals and active tangents to the tangents of the results that are not zero.
+
+    What it computes again has no effects again. Raises TypeError if an effect gives a result.
+    """
     key = ("tangents", active)
     if key not in jaxpr.cache:
-        program, mask = jvp_jaxpr(jaxpr, active)
-        jaxpr.cache[key] = prune(program, [i >= len(mask) for i in range(len(program.outs))])[0], mask
+        silent = without_effects(jaxpr)
+        if has_effects(silent):
+            raise TypeError(message("differentiation: the program would be computed again, with its effects",
+                                    "an io_callback whose result is used, under checkpoint or in a while_loop", None,
+                                    "pure_callback, if the function has no side effects, or the call outside of it"))
+        program, mask = jvp_jaxpr(silent, active)
+        jaxpr.cache[key] = prune(resolved(program), [i >= len(mask) for i in range(len(program.outs))])[0], mask
     return jaxpr.cache[key]
 
 
@@ -83,8 +120,10 @@ def checkpoint_linear_transpose(cotangents: tuple, *args: Any, jaxpr: Jaxpr, act
     given = iter(cotangents)
     cts = [next(given) if nz else None for nz in tangent_jaxpr(jaxpr, active)[1]]
     nonzero = tuple([ct is not None and type(ct) is not Zero for ct in cts])
-    program, mask = vjp_jaxpr(jaxpr, active, nonzero)
-    results = iter(checkpoint_p.bind(*args[:count], *[ct for ct, nz in zip(cts, nonzero, strict=True) if nz], jaxpr=program))
+    program, mask = vjp_jaxpr(without_effects(jaxpr), active, nonzero)
+    program = prune(resolved(program))[0]
+    results = iter(checkpoint_p.bind(*args[:count], *[ct for ct, nz in zip(cts, nonzero, strict=True) if nz], jaxpr=program,
+                                     policy=None))
     return (*[None] * count, *[next(results) if m else None for m in mask])
 
 
@@ -104,7 +143,7 @@ checkpoint_linear_p = Primitive(
     shape=lambda *avals, jaxpr, active: tangent_jaxpr(jaxpr, active)[0].out_avals,
     impl=lambda *args, jaxpr, active: interpret(tangent_jaxpr(jaxpr, active)[0], args),
     jvp=lambda primals, tangents, *, jaxpr, active:
-        jvp_call(checkpoint_p, primals, tangents, tangent_jaxpr(jaxpr, active)[0]),
+        jvp_call(checkpoint_p, primals, tangents, tangent_jaxpr(jaxpr, active)[0], {"policy": None}),
     linearize=lambda trace, primals, tangents, *, jaxpr, active:
         checkpoint_linearize(trace, primals, tangents, jaxpr=tangent_jaxpr(jaxpr, active)[0]),
     transpose=checkpoint_linear_transpose, batch=checkpoint_linear_batch,

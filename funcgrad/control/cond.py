@@ -30,8 +30,9 @@ from funcgrad.control.programs import (
     types,
     where_marked,
 )
+from funcgrad.control.scan import one_by_one
 from funcgrad.core.array import DeviceArray, aval_of, describe
-from funcgrad.core.jaxpr import Jaxpr, Var
+from funcgrad.core.jaxpr import Jaxpr, Var, has_effects
 from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import as_value, eval_jaxpr
 from funcgrad.core.structure import Choice
@@ -40,7 +41,15 @@ from funcgrad.core.types import ShapedArray, Zero, shaped_array, tangent_aval
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import clamp, eq, ne
 from funcgrad.ops.reduction import reduce_or
-from funcgrad.ops.structural import convert_element_type, instantiate, moveaxis, zeros
+from funcgrad.ops.structural import (
+    broadcast_to,
+    convert_element_type,
+    instantiate,
+    moveaxis,
+    select_n_p,
+    stop_gradient,
+    zeros,
+)
 from funcgrad.passes.dead_code import prune, without_inputs
 from funcgrad.transforms.arguments import flatten_args, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
@@ -51,6 +60,7 @@ from funcgrad.transforms.vmap import Axis, batch_jaxpr, vmap_flat
 from funcgrad.tree import tree_unflatten
 
 _INDEX = np.dtype("int32")
+_ARITHMETIC = (Kind.ELEMENTWISE, Kind.MOVEMENT, Kind.REDUCTION, Kind.CONTRACTION)
 _MISSING = object()
 
 # ---------------------------------------------------------------- user functions
@@ -321,6 +331,8 @@ def cond_transpose(cotangents: tuple, index: Any, *args: Any, branches: tuple[Ja
 
 def cond_batch(axis: Axis, args: tuple, axes: tuple, *, branches: tuple[Jaxpr, ...]) -> tuple:
     (index, *operands), (place, *places) = args, axes
+    if place is not None and any(map(has_effects, branches)):
+        return one_by_one(cond_p, axis, args, axes, {"branches": branches})
     if place is not None:
         return _select_branches(axis, index, operands, places, branches)
     if _known(index):
@@ -338,17 +350,44 @@ def _select_branches(axis: Axis, index: Any, operands: Sequence[Any], places: Se
                      branches: tuple[Jaxpr, ...]) -> tuple:
     """Each example has its own choice: a branch runs on the whole batch if any example takes it.
 
-    The examples that do not take it lend their places to one that does, so that nothing they hold can go wrong there.
+    The examples that do not take it lend their places to one that does, so that nothing they hold can go wrong there. A branch
+    in which nothing can go wrong but NaNs, which are not selected, is not worth asking whether any example takes it.
     """
     batched = tuple([d is not None for d in places])
     values = [x if d is None else moveaxis(x, d, 0) for x, d in zip(operands, places, strict=True)]
     results: Sequence[Any] = ()
     for number, jaxpr in enumerate(branches):
         taken = eq(index, number)
-        outs = cond_p.bind(convert_element_type(reduce_or(taken, (0,)), _INDEX), taken, *values, branches=(
-            _for_some(jaxpr, axis, batched, False), _for_some(jaxpr, axis, batched, True)))
+        if _is_arithmetic(jaxpr):
+            outs = _on_all(jaxpr, axis, batched, taken, values)
+        else:
+            outs = cond_p.bind(convert_element_type(reduce_or(taken, (0,)), _INDEX), taken, *values, branches=(
+                _for_some(jaxpr, axis, batched, False), _for_some(jaxpr, axis, batched, True)))
         results = [where_marked(taken, new, old) for new, old in zip(outs, results, strict=True)] if number else outs
     return tuple(results), (0,) * len(results)
+
+
+def _is_arithmetic(jaxpr: Jaxpr) -> bool:
+    """Whether a program has neither effects nor errors, and costs what its sizes say."""
+    if "arithmetic" not in jaxpr.cache:
+        jaxpr.cache["arithmetic"] = all(
+            _is_arithmetic(e.params["jaxpr"]) if e.params.keys() == {"jaxpr"} and e.primitive.inline is not None
+            else e.primitive.kind in _ARITHMETIC for e in jaxpr.equations)
+    return jaxpr.cache["arithmetic"]
+
+
+def _on_all(jaxpr: Jaxpr, axis: Axis, batched: Mask, taken: Any, values: Sequence[Any]) -> Sequence[Any]:
+    """A branch on the whole batch. If no example takes it, no derivative passes to what all of them share."""
+    program, _ = batch_jaxpr(jaxpr, axis, batched, True)
+    own = iter(lent(taken, chosen(values, batched)))
+    some = None
+    args = []
+    for x, is_batched in zip(values, batched, strict=True):
+        if not is_batched and dtypes.is_inexact(x.dtype):
+            some = reduce_or(taken, (0,)) if some is None else some
+            x = select_n_p.bind(broadcast_to(some, x.shape), stop_gradient(x), x)[0]
+        args.append(next(own) if is_batched else x)
+    return eval_jaxpr(program, args)
 
 
 def _for_some(jaxpr: Jaxpr, axis: Axis, batched: Mask, runs: bool) -> Jaxpr:

@@ -35,9 +35,9 @@ from funcgrad.control.programs import (
     types,
     where_marked,
 )
-from funcgrad.control.scan import scan
+from funcgrad.control.scan import one_by_one, scan
 from funcgrad.core.array import DeviceArray, describe
-from funcgrad.core.jaxpr import Jaxpr, Var
+from funcgrad.core.jaxpr import Jaxpr, Var, has_effects
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import eval_jaxpr, execute, may_compile
 from funcgrad.core.structure import While
@@ -229,6 +229,9 @@ def while_batch(axis: Axis, args: tuple, axes: tuple, *, cond_jaxpr: Jaxpr, body
         return (condition, body, each), found
 
     (condition, body, each), mask = fixed_point(step, state_mask)
+    if each and (has_effects(cond_jaxpr) or has_effects(body_jaxpr)):
+        return one_by_one(while_p, axis, args, axes, dict(cond_jaxpr=cond_jaxpr, body_jaxpr=body_jaxpr, cond_consts=cond_consts,
+                                                          body_consts=body_consts))
     places = split(axes, cond_consts, body_consts)
     for_cond, for_body, state = split(args, cond_consts, body_consts)
     for_cond, for_body = (tuple([x if d is None else moveaxis(x, d, 0) for x, d in zip(xs, ds, strict=True)])

@@ -21,7 +21,7 @@ from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.indexing import dynamic_index_in_dim
 from funcgrad.ops.reduction import argmax
-from funcgrad.ops.structural import broadcast_in_dim, convert_element_type, select_n_p
+from funcgrad.ops.structural import broadcast_in_dim, convert_element_type, select_n_p, stop_gradient
 from funcgrad.transforms.arguments import FlatFunction, function_name
 from funcgrad.tree import keystr, tree_leaves_with_path, tree_unflatten
 
@@ -119,8 +119,10 @@ def lent(mask: Any, values: Sequence[Any]) -> list[Any]:
     A program that is meant for the marked examples then meets only values it is meant for: no index out of bounds and
     no NaN comes from an example whose result is not used. All batch axes are in front.
     """
-    first = argmax(convert_element_type(mask, np.int32), 0)
-    return [where_marked(mask, x, broadcast_in_dim(dynamic_index_in_dim(x, first, 0, False), x.shape,
+    if not mask.size:
+        return list(values)
+    first = argmax(mask, 0)
+    return [where_marked(mask, x, broadcast_in_dim(stop_gradient(dynamic_index_in_dim(x, first, 0, False)), x.shape,
                                                    range(1, len(x.shape)))) for x in values]
 
 

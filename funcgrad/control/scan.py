@@ -32,10 +32,10 @@ from funcgrad.control.programs import (
     staged,
     types,
 )
-from funcgrad.core.array import DeviceArray, describe
-from funcgrad.core.jaxpr import Jaxpr, Var
+from funcgrad.core.array import DeviceArray, aval_of, describe
+from funcgrad.core.jaxpr import Jaxpr, Var, is_effect
 from funcgrad.core.primitive import Kind, Linear, Primitive
-from funcgrad.core.stage import eval_jaxpr, execute, may_compile
+from funcgrad.core.stage import eval_jaxpr, execute, may_compile, stage, typed
 from funcgrad.core.structure import Loop
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
@@ -324,7 +324,7 @@ def _linearized(jaxpr: Jaxpr, const_mask: Mask, carry_mask: Mask, xs_mask: Mask)
     kept = set(stacked)
     body = prune(primal, [i < count or i - count in kept for i in range(len(primal.outs))])[0]
     constant = set(fixed)
-    invariant = prune(primal, [i - count in constant for i in range(len(primal.outs))])[0]
+    invariant = prune(primal, [i - count in constant for i in range(len(primal.outs))], effects=False)[0]
     tangent = len(moving)
     ends = [tangent, tangent + sum(const_mask), tangent + sum(const_mask) + sum(carry_mask), len(linear.in_vars)]
     order = [*fixed, *range(ends[0], ends[1]), *range(ends[1], ends[2]), *stacked, *inputs, *range(ends[2], ends[3])]
@@ -335,10 +335,10 @@ def _linearized(jaxpr: Jaxpr, const_mask: Mask, carry_mask: Mask, xs_mask: Mask)
 
 
 def _moving(jaxpr: Jaxpr, num_consts: int) -> Mask:
-    """Which outputs take more than the consts to compute: an equation moves as a whole."""
+    """Which outputs take more than the consts to compute: an equation moves as a whole, and with it what has effects."""
     moving = set(jaxpr.in_vars[num_consts:])
     for equation in jaxpr.equations:
-        if any(atom in moving for atom in equation.inputs):
+        if is_effect(equation) or any(atom in moving for atom in equation.inputs):
             moving.update(equation.outs)
     return tuple([out in moving for out in jaxpr.outs])
 
@@ -475,3 +475,20 @@ scan_p = Primitive(
     "scan", Kind.CONTROL, scan_shape, scan_impl, scan_jvp, scan_transpose, scan_batch, linearize=scan_linearize,
     depends=scan_depends, prune=scan_prune, code=lambda jaxpr, length, reverse, num_consts, num_carry, unroll:
         Loop(jaxpr, length, reverse, num_consts, num_carry))
+
+
+def one_by_one(primitive: Primitive, axis: Axis, args: tuple, axes: tuple, params: dict) -> tuple:
+    """The batch rule of an operation with effects: the examples in turn, so that each has its own effects, in order."""
+    fixed = [i for i, d in enumerate(axes) if d is None]
+    mapped = [i for i, d in enumerate(axes) if d is not None]
+    values = [*[args[i] for i in fixed], *[moveaxis(args[i], axes[i], 0) for i in mapped]]
+    avals = [*[aval_of(args[i]) for i in fixed], *[shaped_array(x.shape[1:], x.dtype) for x in values[len(fixed):]]]
+
+    def example(*xs: Any) -> tuple:
+        placed = dict(zip([*fixed, *mapped], xs, strict=True))
+        return primitive.bind(*[placed[i] for i in range(len(args))], **params)
+
+    body, captured = stage(example, [typed(a) for a in avals], primitive.name, "vmap")
+    assert not captured
+    outs = scan_p.bind(*values, jaxpr=body, length=axis.size, reverse=False, num_consts=len(fixed), num_carry=0, unroll=1)
+    return tuple(outs), (0,) * len(outs)

@@ -100,6 +100,18 @@ def subjaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
             yield from (item for item in value if isinstance(item, Jaxpr))
 
 
+def has_effects(jaxpr: Jaxpr) -> bool:
+    """Whether a program does more than to compute its results."""
+    if "effects" not in jaxpr.cache:
+        jaxpr.cache["effects"] = any(map(is_effect, jaxpr.equations))
+    return jaxpr.cache["effects"]
+
+
+def is_effect(equation: Equation) -> bool:
+    """Whether an equation, or one of a program in it, does more than to compute its results."""
+    return equation.primitive.effect or equation.primitive.on_values and any(map(has_effects, subjaxprs(equation.params)))
+
+
 def count_equations(jaxpr: Jaxpr) -> int:
     """How many equations a program has, those of the programs inside it included."""
     return sum(1 + sum(map(count_equations, subjaxprs(equation.params))) for equation in jaxpr.equations)

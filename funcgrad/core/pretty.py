@@ -79,13 +79,13 @@ def equation_lines(equation: Equation, names: Names, source_info: bool) -> list[
             programs.append((key, list(value)))
         else:
             simple.append(f"{key}={_param(value)}")
-    left = names.bound(equation.outs)
+    left = f"{names.bound(equation.outs)} = " if equation.outs else ""
     right = f" {args}" if args else ""
     note = f"  # {equation.source}" if source_info and equation.source else ""
     if not programs:
         inside = f"[{' '.join(simple)}]" if simple else ""
-        return [f"{left} = {equation.primitive.name}{inside}{right}{note}"]
-    lines = [f"{left} = {equation.primitive.name}["] + ["  " + line for line in simple]
+        return [f"{left}{equation.primitive.name}{inside}{right}{note}"]
+    lines = [f"{left}{equation.primitive.name}["] + ["  " + line for line in simple]
     for key, jaxprs in programs:
         for jaxpr in jaxprs:
             body = program_lines(jaxpr, Names(), source_info)

@@ -171,6 +171,8 @@ class Primitive:
     """The result is not weakly typed even if all arguments are."""
     commutative: bool = False
     """Of two arguments, whose order makes no difference."""
+    effect: bool = False
+    """It does more than to compute its results: it is kept without them, done once, and in the order of the program."""
     recomputes: bool = False
     """Its program is there to be computed anew: once inlined, nothing in it is shared with equations outside."""
 

@@ -1,4 +1,5 @@
-"""Finding out what a program does: so far, where a number that is not finite came from."""
+"""Finding out what a program does: printing and stopping in it, and where a number that is not finite came from."""
 from funcgrad.debug.nans import nans
+from funcgrad.debug.printing import breakpoint, callback, print
 
-__all__ = ["nans"]
+__all__ = ["breakpoint", "callback", "nans", "print"]

@@ -30,6 +30,7 @@ from funcgrad.core.stage import interpret
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.trace import EVAL, EvalTrace, current, current_trace
 from funcgrad.errors import equation_source, locate, message
+from funcgrad.ops.callback import silent
 
 Test = Callable[[Any], np.ndarray]
 
@@ -97,12 +98,14 @@ class _CheckingTrace(EvalTrace):
                                 tuple([Var(out.aval) for out in outs]), params, equation_source())
             search = _Search(self.bad, self.origin)
             if any(map(search.has, outs)):
-                culprit = search.of_one(equation, args, outs)
+                with silent():
+                    culprit = search.of_one(equation, args, outs)
                 if culprit is not None:
                     raise FloatingPointError(*culprit.args)
             made = f"made by {_named(equation)}"
             if primitive.kind is Kind.CONTROL and any(_not_finite(out).any() for out in outs):
-                culprit = _Search(_not_finite, self.origin).of_one(equation, args, outs)
+                with silent():
+                    culprit = _Search(_not_finite, self.origin).of_one(equation, args, outs)
                 made = f"infinite by {culprit.made} in {_named(equation)}" if culprit is not None else made
         for out in outs:
             self.remember(out, made)

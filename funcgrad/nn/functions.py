@@ -20,6 +20,9 @@ import numpy as np
 import funcgrad.numpy as fnp
 from funcgrad import lax
 from funcgrad.errors import message
+from funcgrad.scipy import special
+from funcgrad.scipy.special import logsumexp
+from funcgrad.scipy.special.entropies import axes_of, masked
 
 Axis = int | Sequence[int] | None
 
@@ -42,13 +45,13 @@ def relu6(x: Any) -> Any:
 
 
 def leaky_relu(x: Any, negative_slope: Any = 1e-2) -> Any:
-    """x where it is not negative, else ``negative_slope * x``; its derivative at 0 is 1."""
-    return fnp.where(fnp.greater_equal(x, 0), x, negative_slope * x)
+    """x where it is positive, else ``negative_slope * x``; its derivative at 0 is ``negative_slope``."""
+    return fnp.where(fnp.greater(x, 0), x, negative_slope * x)
 
 
 def hard_tanh(x: Any) -> Any:
-    """x kept between -1 and 1; its derivative at both ends is 1."""
-    return fnp.where(fnp.greater(x, 1), 1, fnp.where(fnp.less(x, -1), -1, x))
+    """x kept between -1 and 1; its derivative at both ends is 0."""
+    return fnp.where(fnp.greater_equal(x, 1), 1, fnp.where(fnp.less_equal(x, -1), -1, x))
 
 
 def hard_sigmoid(x: Any) -> Any:
@@ -183,9 +186,7 @@ def softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
 
     Where ``where`` is False, the result is 0 and x does not count.
     """
-    x = _masked(x, where)
-    powers = fnp.exp(x - lax.stop_gradient(_largest(x, axis)))
-    result = powers / fnp.sum(powers, axis, keepdims=True)
+    result = special.softmax(masked(x, where), axis=axis)
     return result if where is None else fnp.where(where, result, 0)
 
 
@@ -194,70 +195,19 @@ def log_softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
 
     Where ``where`` is False, the result is -inf and x does not count.
     """
-    x = _masked(x, where)
-    shifted = x - lax.stop_gradient(_largest(x, axis))
-    result = shifted - fnp.log(fnp.sum(fnp.exp(shifted), axis, keepdims=True))
+    result = special.log_softmax(masked(x, where), axis=axis)
     return result if where is None else fnp.where(where, result, -np.inf)
-
-
-def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, return_sign: bool = False,
-              where: Any = None) -> Any:
-    """log(sum(b * exp(a))) along an axis (axes; None: all), without overflow.
-
-    With ``return_sign`` the result is ``(log(abs(sum)), sign(sum))``; without it a negative sum gives NaN. Where
-    ``where`` is False, a does not count. An entry -inf has gradient 0, also when all entries are -inf and so is the
-    result.
-    """
-    a = _masked(a, where)
-    if a.dtype.kind == "c":
-        raise TypeError(message("logsumexp: only real numbers", a.aval, "a real floating point array"))
-    if b is not None:
-        a = fnp.where(fnp.equal(b, 0), -np.inf, a)  # so that 0 * exp(large) is 0
-    largest = lax.stop_gradient(_largest(a, axis))
-    nothing = fnp.equal(largest, -np.inf)
-    largest = fnp.where(fnp.isfinite(largest), largest, 0)
-    terms = fnp.exp(a - largest)
-    total = fnp.sum(terms if b is None else b * terms, axis, keepdims=True)
-    sign = fnp.sign(total)
-    if b is not None:
-        total = fnp.abs(total)
-    result = fnp.where(nothing, -np.inf, fnp.log(fnp.where(nothing, 1, total))) + largest
-    if b is not None and not return_sign:
-        result = fnp.where(fnp.less(sign, 0), np.nan, result)
-    if not keepdims:
-        result, sign = fnp.squeeze(result, _axes(a, axis)), fnp.squeeze(sign, _axes(a, axis))
-    return (result, sign) if return_sign else result
 
 
 def logmeanexp(x: Any, axis: Axis = None, where: Any = None, keepdims: bool = False) -> Any:
     """log(mean(exp(x))) along an axis (axes; None: all), without overflow; only the entries where ``where`` count."""
     x = fnp.asarray(x)
     if where is None:
-        count: Any = float(math.prod(x.shape[i] for i in _axes(x, axis)))
+        count: Any = float(math.prod(x.shape[i] for i in axes_of(x, axis)))
     else:
         count = fnp.sum(fnp.broadcast_to(where, x.shape), axis, keepdims=keepdims)
     total = logsumexp(x, axis, keepdims=keepdims, where=where)
     return total - fnp.log(fnp.asarray(count, total.dtype))
-
-
-def _masked(x: Any, where: Any) -> Any:
-    """x in floating point, with -inf where it does not count."""
-    x = fnp.asarray(x)
-    if x.dtype.kind in "biu":
-        x = x.astype(np.float64)
-    return x if where is None else fnp.where(where, x, -np.inf)
-
-
-def _largest(x: Any, axis: Axis) -> Any:
-    return fnp.max(x, axis, keepdims=True) if x.size else fnp.max(x, axis, keepdims=True, initial=-np.inf)
-
-
-def _axes(x: Any, axis: Axis) -> tuple[int, ...]:
-    """The axes of a reduction, counted from the front."""
-    if axis is None:
-        return tuple(range(x.ndim))
-    chosen = (axis,) if not isinstance(axis, Sequence) else axis
-    return tuple([operator.index(i) % x.ndim for i in chosen])
 
 
 # ---------------------------------------------------------------- encodings and normalisation

@@ -13,6 +13,7 @@ The names stand below, grouped by the file that defines them; importing this mod
 import numpy as _np
 
 from funcgrad.core.array import Array, install
+from funcgrad.numpy import fft
 from funcgrad.numpy.bits import copysign, frexp, ldexp, modf, packbits, signbit, spacing, unpackbits
 from funcgrad.numpy.calculus import diff, ediff1d, gradient, interp, trapezoid, unwrap
 from funcgrad.numpy.contraction import (
@@ -472,6 +473,8 @@ __all__ = [
     "vdot", "vecdot", "vecmat",
     # subscripts: einsum
     "einsum", "einsum_path",
+    # fft: Fourier transforms, a module
+    "fft",
     # polynomial: polynomials
     "poly", "polyadd", "polyder", "polydiv", "polyint", "polymul", "polysub", "polyval", "vander",
     # calculus: differences, integrals, interpolation

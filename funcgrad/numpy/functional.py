@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from funcgrad.control.piecewise import choose_each
 from funcgrad.core.array import describe
 from funcgrad.errors import message
 from funcgrad.numpy.creation import arange, asarray
@@ -60,8 +61,11 @@ def apply_over_axes(func: Callable, a: Any, axes: Any) -> Any:
 def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
     """For each element of x the function (or number) of the last condition that is true there, in x's dtype.
 
-    One function more than conditions is the default, which is otherwise 0. Functions take one element, and every one
-    is computed for every element.
+    One function more than conditions is the default, which is otherwise 0. Functions take one element, and see no other
+    element than those for which they are selected: see ``fg.piecewise``.
+
+    >>> piecewise(fnp.array([-1.0, 0.0, 4.0]), [fnp.array([False, False, True])], [fnp.sqrt, -1.0])
+    Array([-1., -1.,  2.], dtype=float64)
     """
     x = unary_arg("piecewise", x)
     conditions = list(condlist) if isinstance(condlist, list | tuple) else [condlist]
@@ -76,17 +80,15 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
         raise ValueError(message("piecewise: conditions and functions do not match",
                                  f"{len(conditions)} conditions, {len(functions)} functions",
                                  "as many functions as conditions, or one more"))
-    flat = s.reshape(x, (x.size,))
+    index: Any = 0
+    for number, condition in enumerate(conditions, 1):
+        index = where(condition, number, index)
 
-    def of_all(f: Any) -> Any:
-        if not callable(f):
-            return s.full(x.shape, f, x.dtype) if np.ndim(f) == 0 else s.convert_element_type(asarray(f), x.dtype)
-        return s.reshape(s.convert_element_type(vmap(lambda v: asarray(f(v, *args, **kw)))(flat), x.dtype), x.shape)
+    def piece(f: Any) -> Any:
+        return (lambda v: s.convert_element_type(asarray(f(v, *args, **kw)), x.dtype)) if callable(f) else \
+            s.convert_element_type(asarray(f), x.dtype)
 
-    out = of_all(functions[0])
-    for condition, f in zip(conditions, functions[1:], strict=True):
-        out = where(condition, of_all(f), out)
-    return out
+    return choose_each(index, [piece(f) for f in functions], [x])
 
 
 def fromfunction(function: Callable, shape: Any, *, dtype: Any = float, **kwargs: Any) -> Any:

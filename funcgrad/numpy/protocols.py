@@ -27,7 +27,7 @@ from funcgrad.numpy.creation import asarray, leaves
 from funcgrad.numpy.ufunc_methods import METHODS, at
 
 _COUNTERPARTS: dict[Any, Callable] = {}
-_NOT_YET_IMPORTED: dict[str, dict[str, Callable]] = {}
+_NOT_YET_IMPORTED: dict[str, Callable[[], Mapping[str, Any]]] = {}
 _OPERANDS = (Array, np.ndarray, np.generic, *dtypes.PYTHON_SCALARS)
 
 _RENAMED = {np.clip: {"a_min": "min", "a_max": "max"}, np.reshape: {"newshape": "shape"},
@@ -49,19 +49,19 @@ ON_VALUES = {np.save, np.savez, np.savez_compressed, np.savetxt, np.array2string
 """Functions about memory, text and files: they get the arrays as NumPy arrays, which traced values are not."""
 
 
-def register(module: ModuleType | str, functions: Mapping[str, Callable]) -> None:
-    """Makes functions the counterparts of the functions and ufuncs of a module that have their names.
-
-    A module that is not to be imported for it, such as "scipy.special", is given by its name: its ufuncs are found
-    once the user has imported it.
-    """
-    if isinstance(module, str):
-        _NOT_YET_IMPORTED.setdefault(module, {}).update(functions)
-        return
+def register(module: ModuleType, functions: Mapping[str, Any]) -> None:
+    """Makes functions the counterparts of the functions and ufuncs of a module that have their names."""
     for name, function in functions.items():
         original = getattr(module, name, None)
         if callable(original) and not isinstance(original, type):
             _COUNTERPARTS[original] = function
+
+
+def register_later(module: str, functions: Callable[[], Mapping[str, Any]]) -> None:
+    """As ``register``, for a module that is not to be imported for it: it is done when a ufunc has no counterpart and the
+    user has imported the module. Then ``functions()`` gives the counterparts.
+    """
+    _NOT_YET_IMPORTED[module] = functions
 
 
 def counterpart(original: Callable) -> Callable | None:
@@ -69,7 +69,7 @@ def counterpart(original: Callable) -> Callable | None:
     function = _COUNTERPARTS.get(original)
     if function is None:
         for name in [m for m in _NOT_YET_IMPORTED if m in sys.modules]:
-            register(sys.modules[name], _NOT_YET_IMPORTED.pop(name))
+            register(sys.modules[name], _NOT_YET_IMPORTED.pop(name)())
             function = _COUNTERPARTS.get(original)
     return function
 

@@ -21,6 +21,7 @@ from funcgrad.core.array import Array, DeviceArray, describe
 from funcgrad.errors import message
 from funcgrad.numpy.selection import where
 from funcgrad.ops import elementwise as e
+from funcgrad.ops.integrals import sin_over
 from funcgrad.ops.numeric import gcd
 from funcgrad.ops.promotion import (
     broadcast_args,
@@ -219,19 +220,9 @@ def hypot(x1: Any, x2: Any, /) -> Any:
     return e.hypot(real_arg("hypot", x1), x2)
 
 
-_SINC = [(-1) ** k / math.factorial(2 * k + 1) for k in range(10)]
-
-
 def sinc(x: Any, /) -> Any:
     """sin(pi x) / (pi x), and 1 at x = 0. Near 0 it is its Taylor polynomial, so its derivatives there are right."""
-    x = multiply(inexact_arg("sinc", x), math.pi)
-    near = less(absolute(x), 0.5)
-    squared = square(where(near, x, 0.0))
-    series: Any = _SINC[-1]
-    for coefficient in reversed(_SINC[:-1]):
-        series = add(multiply(squared, series), coefficient)
-    far = where(near, 1.0, x)
-    return where(near, series, divide(sin(far), far))
+    return sin_over(multiply(inexact_arg("sinc", x), math.pi))
 
 
 def angle(z: Any, deg: bool = False) -> Any:
@@ -364,7 +355,7 @@ def fmin(x1: Any, x2: Any, /) -> Any:
 def clip(arr: Any, /, min: Any = None, max: Any = None) -> Any:
     """arr kept between ``min`` and ``max``, either of which may be None; they broadcast and promote.
 
-    The gradient is 1 inside, 0 outside and a half on a bound. Raises ValueError for complex numbers.
+    The gradient is 1 inside, 0 outside and on a bound that is a number. Raises ValueError for complex numbers.
     """
     out = unary_arg("clip", arr)
     if any(x is not None and check_arg("clip", x).dtype.kind == "c" for x in (out, min, max)):

@@ -110,12 +110,15 @@ remainder_p = elementwise("remainder", lambda xp, x, y: xp.remainder(x, y),
 
 
 def _first_wins(compare: Callable) -> Partials:
-    """The derivative of max and min: 1 where the argument is the result, 0 where it is not, half at a tie."""
+    """The derivative of max and min: 1 where the argument is the result, 0 where it is not.
+
+    At a tie, two arrays get half each, and an array and a number, which is a bound, nothing: so max(x, 0) is relu.
+    """
 
     def share(x: Any, y: Any) -> Any:
-        wins, ties = compare(x, y), eq(x, y)
         one, half, zero = (x.dtype.type(v) for v in (1, 0.5, 0))
-        return _chosen(ties, half, _chosen(wins, one, zero))
+        wins = _chosen(compare(x, y), one, zero)
+        return wins if isinstance(y, np.generic) else _chosen(eq(x, y), half, wins)
 
     return Partials(lambda z, x, y: share(x, y), lambda z, x, y: share(y, x))
 
@@ -143,8 +146,8 @@ true_divide = binary(div_p, "x / y in floating point: integers are converted to 
 rem = binary(rem_p, "The remainder of truncating division, with the sign of x, as C's fmod.")
 floor_divide = binary(floor_divide_p, "The quotient rounded towards minus infinity.", promote_numeric)
 remainder = binary(remainder_p, "The remainder of floor division, with the sign of y, as Python's %.", promote_numeric)
-maximum = max = binary(max_p, "The larger of x and y; NaN if either is NaN. At a tie each argument gets half the gradient.")
-minimum = min = binary(min_p, "The smaller of x and y; NaN if either is NaN. At a tie each argument gets half the gradient.")
+maximum = max = binary(max_p, "The larger of x and y; NaN if either is NaN. Gradient at a tie: half each, 0 beside a number.")
+minimum = min = binary(min_p, "The smaller of x and y; NaN if either is NaN. Gradient at a tie: half each, 0 beside a number.")
 nextafter = binary(nextafter_p, "The next floating point number after x in the direction of y.", promote_inexact)
 hypot = binary(hypot_p, "sqrt(x*x + y*y) without overflow; its gradient at (0, 0) is taken as 0.", promote_inexact)
 
@@ -310,7 +313,7 @@ log1p_p = elementwise("log1p", lambda xp, x: xp.log1p(x), Partials(lambda y, x: 
 sqrt_p = elementwise("sqrt", lambda xp, x: xp.sqrt(x), Partials(lambda y, x: 0.5 / y), "sqrt({0})")
 rsqrt_p = elementwise("rsqrt", lambda xp, x: (1 / xp.sqrt(x)).astype(x.dtype), Partials(lambda y, x: -0.5 * y / x),
                       "rsqrt({0})")
-cbrt_p = elementwise("cbrt", lambda xp, x: xp.cbrt(x), Partials(lambda y, x: y / (3 * x)), "cbrt({0})")
+cbrt_p = elementwise("cbrt", lambda xp, x: xp.cbrt(x), Partials(lambda y, x: 1 / (3 * (y * y))), "cbrt({0})")
 square_p = elementwise("square", lambda xp, x: xp.multiply(x, x), Partials(lambda y, x: 2 * x), {"iufc": "{0} * {0}"})
 logistic_p = elementwise("logistic", lambda xp, x: _logistic(xp, x), Partials(lambda y, x: y * (1 - y)), "logistic({0})")
 

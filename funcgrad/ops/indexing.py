@@ -304,4 +304,4 @@ _update_windows = scatter_batch(lambda: scatter_p)
 dynamic_update_slice_p = Primitive(
     "dynamic_update_slice", Kind.OPAQUE, dynamic_update_slice_shape, dynamic_update_slice_impl,
     dynamic_update_slice_jvp,
-    dynamic_update_slice_transpose, dynamic_update_slice_batch, code=Native("dynamic_update_slice"))
+    dynamic_update_slice_transpose, dynamic_update_slice_batch, code=Native("dynamic_update_slice", filled=True))

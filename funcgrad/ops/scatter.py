@@ -218,7 +218,7 @@ def scatter_batch(primitive: Callable[[], Primitive]) -> Callable:
 
 def _scatter(name: str, combine: Any, jvp: Any, transpose: Any) -> Primitive:
     return Primitive(name, Kind.OPAQUE, scatter_shape, scatter_impl(combine), jvp, transpose,
-                     scatter_batch(lambda: _SCATTERS[name]), code=Native("scatter"))
+                     scatter_batch(lambda: _SCATTERS[name]), code=Native("scatter", filled=True))
 
 
 # ---------------------------------------------------------------- scatter_add

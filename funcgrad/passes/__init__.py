@@ -26,9 +26,10 @@ PASSES: tuple[tuple[str, Callable[[Jaxpr], Jaxpr]], ...] = (
     ("inline", inline),
     ("dead code", dead_code),
     ("algebra", algebra),
+    ("common subexpressions", common_subexpressions),
     ("contractions", contractions),
     ("indexing", indexing),
-    ("common subexpressions", common_subexpressions),
+    ("common subexpressions again", common_subexpressions),
     ("dead code again", dead_code),
 )
 """The passes in their order. Each walks over the program once; constants are folded wherever algebra is done."""

@@ -1,34 +1,48 @@
 """Dead code: what no result needs is dropped, inside loops too.
 
 In: a program. Out: the same program without the equations, constants, loop carries, stacked outputs and branch results
-that nothing reads. Inputs stay. An index that would raise is not looked at if its value is not used.
+that nothing reads. Inputs and effects stay. An index that would raise is not looked at if its value is not used.
 
     { lambda ; a:f64[]. let b:f64[] = sin a; c:f64[] = cos a in (b,) }    ->    ... let b:f64[] = sin a in (b,) }
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from funcgrad.core.jaxpr import Equation, Jaxpr, Var
+from funcgrad.core.jaxpr import Equation, Jaxpr, Var, has_effects, is_effect
 from funcgrad.passes.rewriting import with_programs
 
 
 def dead_code(jaxpr: Jaxpr) -> Jaxpr:
     """The program without what its results do not need."""
-    return _pruned(jaxpr, None)[0]
+    return _pruned(jaxpr, None, True)[0]
 
 
-def prune(jaxpr: Jaxpr, used_outs: Sequence[bool] | None = None) -> tuple[Jaxpr, tuple[bool, ...]]:
+def prune(jaxpr: Jaxpr, used_outs: Sequence[bool] | None = None, effects: bool = True) -> tuple[Jaxpr, tuple[bool, ...]]:
     """Drops the outputs that are not used and all that only they need; tells which inputs are still needed.
 
-    The inputs stay in the program; the caller decides what to do about those that nothing needs.
+    The inputs stay in the program; the caller decides what to do about those that nothing needs. Without ``effects``, an
+    equation stays only if its results are needed.
     """
     used = None if used_outs is None or all(used_outs) else tuple(used_outs)
-    found = jaxpr.cache.get(("prune", used))
+    key = "prune", used, effects
+    found = jaxpr.cache.get(key)
     if found is None:
-        program, needed = _pruned(jaxpr, used)
-        found = jaxpr.cache["prune", used] = None if program is jaxpr else program, needed
+        program, needed = _pruned(jaxpr, used, effects)
+        found = jaxpr.cache[key] = None if program is jaxpr else program, needed
     return found[0] or jaxpr, found[1]
+
+
+def without_effects(jaxpr: Jaxpr) -> Jaxpr:
+    """The program without the effects that give no result, those of the programs in it included."""
+    if not has_effects(jaxpr):
+        return jaxpr
+    if "without effects" not in jaxpr.cache:
+        jaxpr.cache["without effects"] = jaxpr.replace(equations=tuple([
+            replace(e, params=with_programs(e.params, without_effects)) for e in jaxpr.equations
+            if e.outs or not e.primitive.effect]))
+    return jaxpr.cache["without effects"]
 
 
 def without_inputs(jaxpr: Jaxpr, needed: Sequence[bool]) -> Jaxpr:
@@ -41,7 +55,7 @@ def without_inputs(jaxpr: Jaxpr, needed: Sequence[bool]) -> Jaxpr:
     return jaxpr.cache[key]
 
 
-def _pruned(jaxpr: Jaxpr, used_outs: Sequence[bool] | None) -> tuple[Jaxpr, tuple[bool, ...]]:
+def _pruned(jaxpr: Jaxpr, used_outs: Sequence[bool] | None, effects: bool) -> tuple[Jaxpr, tuple[bool, ...]]:
     outs = jaxpr.outs if used_outs is None else tuple([o for o, used in zip(jaxpr.outs, used_outs, strict=True) if used])
     needed = {out for out in outs if type(out) is Var}
     kept = []
@@ -51,8 +65,9 @@ def _pruned(jaxpr: Jaxpr, used_outs: Sequence[bool] | None) -> tuple[Jaxpr, tupl
             if v in needed:
                 break
         else:
-            changed = True
-            continue
+            if not (effects and is_effect(equation)):
+                changed = True
+                continue
         if equation.primitive.on_values:
             trimmed = _trimmed(equation, needed)
             changed, equation = changed or trimmed is not equation, trimmed

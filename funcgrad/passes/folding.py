@@ -81,6 +81,8 @@ def fold_uniform(walk: Walk, equation: Equation) -> Equation | list[Atom] | None
 def fold_small(walk: Walk, equation: Equation) -> Equation | list[Atom] | None:
     """What is made of literals and small constants, if it is small itself, is a constant."""
     values = []
+    if equation.primitive.effect:
+        return None
     for atom in equation.inputs:
         value = atom.value if type(atom) is Literal else walk.values.get(atom)
         if value is None and (value := walk.uniform.get(atom)) is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
+from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, is_effect
 from funcgrad.passes.rewriting import Walk, of_body
 
 
@@ -27,7 +27,7 @@ class _Sharing(Walk):
         self.met: dict[tuple, tuple[Var, ...]] = {}
 
     def append(self, equation: Equation) -> None:
-        known = self.met.setdefault(key_of(equation), equation.outs)
+        known = equation.outs if is_effect(equation) else self.met.setdefault(key_of(equation), equation.outs)
         if known is equation.outs or not self.replaced(equation.outs, known):
             self.equations.append(equation)
 

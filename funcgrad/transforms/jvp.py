@@ -152,10 +152,10 @@ def jvp_jaxpr(jaxpr: Jaxpr, nonzero: tuple[bool, ...],
     return jaxpr.cache[key]
 
 
-def jvp_call(primitive: Primitive, primals: tuple, tangents: tuple, jaxpr: Jaxpr) -> tuple[tuple, tuple]:
+def jvp_call(primitive: Primitive, primals: tuple, tangents: tuple, jaxpr: Jaxpr, params: dict) -> tuple[tuple, tuple]:
     """The jvp rule of a primitive that runs one program: it runs the program's jvp."""
     program, mask = jvp_jaxpr(jaxpr, tuple([type(t) is not Zero for t in tangents]))
-    results = primitive.bind(*primals, *[t for t in tangents if type(t) is not Zero], jaxpr=program)
+    results = primitive.bind(*primals, *[t for t in tangents if type(t) is not Zero], jaxpr=program, **params)
     outs = results[:len(jaxpr.outs)]
     return outs, spread(results[len(jaxpr.outs):], mask, outs)
 

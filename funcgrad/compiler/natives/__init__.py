@@ -22,6 +22,7 @@ class NativeKernel:
     """The source of a kernel, and what one call passes: sizes, rows, and the rows that one thread takes at a time.
 
     ``chunk`` may depend on sizes, never on the number of threads. ``scratch`` lists (dtype, elements) of extra memory.
+    If there are several ``parts``, arrays of the result's shape are written one after the other; their sum is the result.
     ``overwrites`` is the slot of an operand whose memory may be that of the first result too: the kernel looks whether it is.
     """
 
@@ -32,6 +33,7 @@ class NativeKernel:
     scratch: tuple[tuple[np.dtype, int], ...] = ()
     can_fail: bool = False
     overwrites: int | None = None
+    parts: int = 1
 
 
 NATIVES: dict[str, Callable[[Equation], NativeKernel | None]] = {}

@@ -22,6 +22,8 @@ BLOCK = 128
 """Elements of a line that are compared before their extreme is."""
 BAND = 512
 """Neighbouring lines that are one row."""
+_AS_NUMBERS = np.dtype(np.uint8)
+"""How bools lie in memory."""
 
 
 def build(equation: Equation) -> NativeKernel | None:
@@ -34,8 +36,6 @@ def build(equation: Equation) -> NativeKernel | None:
         return NativeKernel(text(["pass"]), [], 0, 1)
     outer, n, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1:])
     out = stored(equation.outs[0].aval.dtype)
-    if dtype.kind == "b":
-        dtype = np.dtype(np.uint8)  # how bools lie in memory
     largest = equation.primitive.code.arguments["largest"]
     return (_lines if inner == 1 else _bands)(dtype, out, largest, (outer, n, inner))
 
@@ -49,6 +49,9 @@ def _better(dtype: np.dtype, largest: bool, new: str, old: str) -> str:
 def _lines(dtype: np.dtype, out: str, largest: bool, shape: tuple[int, int, int]) -> NativeKernel:
     rows, n, _ = shape
     sizes: list[int] = []
+    known = []
+    if dtype.kind == "b":  # nothing is more extreme than the first that is true, or false
+        dtype, known = _AS_NUMBERS, [f"    if m == {int(largest)}:", "        break"]
     head = [f"x = pointer_{stored(dtype)}(pointers, 0)", f"y = pointer_{out}(pointers, 1)", f"n = {size(n, sizes)}"]
     if n <= UNROLLED:
         body = ["at = r * n", "m = x[at]", "k = 0", f"for j in range(1, {n}):", "    v = x[at + j]",
@@ -57,7 +60,7 @@ def _lines(dtype: np.dtype, out: str, largest: bool, shape: tuple[int, int, int]
     else:
         extreme = f"{'maximum' if largest else 'minimum'}_{computed(dtype)}"
         body = [
-            "at = r * n", "m = x[at]", "k = 0", "for low in range(0, n, 128):", "    t = x[at + low]",
+            "at = r * n", "m = x[at]", "k = 0", "for low in range(0, n, 128):", *known, "    t = x[at + low]",
             "    for j in range(min(128, n - low)):", f"        t = {extreme}(t, x[at + low + j])",
             f"    if {_better(dtype, largest, 't', 'm')}:", "        m = t", "        k = low",
             "if m == m:", "    while x[at + k] != m:", "        k = k + 1",
@@ -69,6 +72,7 @@ def _lines(dtype: np.dtype, out: str, largest: bool, shape: tuple[int, int, int]
 
 def _bands(dtype: np.dtype, out: str, largest: bool, shape: tuple[int, int, int]) -> NativeKernel:
     outer, n, inner = shape
+    dtype = _AS_NUMBERS if dtype.kind == "b" else dtype
     wide = accumulator(dtype)
     bands = -(-inner // BAND)
     width = -(-inner // bands)

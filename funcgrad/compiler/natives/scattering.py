@@ -2,7 +2,9 @@
 
 In: an equation and the views of its operands, which may be strided. Out: a ``NativeKernel``. It copies the operand, then
 applies the updates in the order of their index vectors, so that its result is that of one thread on any number of them: each
-chunk has a range of the result along one axis to itself, copies it, goes through all updates and applies those within.
+chunk has a range of the result along one axis to itself, copies it, goes through all updates and applies those within. Where
+the updates are several times as many as the elements of a sum, each of some parts of the updates is added up in an array of its
+own, as their number tells, and the arrays are added in order.
 
     x.at[i].add(u), f64[1000,64], i64[5000], chunks over the axis 0:
 
@@ -18,8 +20,9 @@ chunk has a range of the result along one axis to itself, copies it, goes throug
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,7 +45,7 @@ from funcgrad.compiler.natives.windows import (
     vector_view,
 )
 from funcgrad.compiler.view import View, row_major
-from funcgrad.core.jaxpr import Equation
+from funcgrad.core.jaxpr import Equation, Literal
 from funcgrad.ops.index_maps import as_gather, window_dims, window_sizes
 
 Views = Sequence[View | None]
@@ -53,6 +56,8 @@ MOST_PASSES = 8
 PASS = 64
 """What it costs to find that an index vector is not the chunk's, in elements: a jump that is not foreseen, updates that are
 not read in their order."""
+MOST_PARTS = 8
+"""Arrays at most that are filled side by side and then added."""
 NARROWEST = 64
 """Bytes in a row that a chunk writes at least, a line of the cache."""
 COMBINED = {
@@ -65,6 +70,7 @@ COMBINED = {
     "scatter_max": {"biuf": "maximum_{dtype}({0}, {1})"},
 }
 """What becomes of an element and an update, by the kinds of their dtype. Complex numbers are compared by the host."""
+SUMS = ("scatter_add", "add_along")
 
 
 @dataclass(slots=True)
@@ -76,20 +82,22 @@ class Plan:
     components: list[Component]
     mode: str
     operand: View | None
-    """What is copied first; None is zeros."""
+    """What is copied first; None if it is one repeated value."""
+    parts: int = 1
 
 
 def scatter(equation: Equation, views: Views) -> NativeKernel | None:
     """Windows written at index vectors. Where there is nothing to write, the host looks for errors."""
     x, index, updates = views
-    if x is None or index is None or updates is None or 0 in x.shape or 0 in updates.shape:
+    shape = equation.outs[0].aval.shape
+    if index is None or updates is None or 0 in shape or 0 in updates.shape:
         return None
     params = equation.params
     dn = as_gather(params["dimension_numbers"])
-    sizes = window_sizes(x, updates, params["dimension_numbers"])
-    steps = row_major(x.shape)
+    sizes = window_sizes(equation.outs[0].aval, updates, params["dimension_numbers"])
+    steps = row_major(shape)
     batch_steps, stride = vector_view(index)
-    batch, window = iter(range(len(batch_steps))), iter(window_dims(len(x.shape), dn))
+    batch, window = iter(range(len(batch_steps))), iter(window_dims(len(shape), dn))
     batching = dict(zip(dn.start_indices_batching_dims, dn.operand_batching_dims, strict=True))
     axes = []
     for place, (n, s) in enumerate(zip(updates.shape, updates.strides, strict=True)):
@@ -100,24 +108,26 @@ def scatter(equation: Equation, views: Views) -> NativeKernel | None:
             b = next(batch)
             axes.append(Axis(n, (s, batch_steps[b], steps[batching[b]] if b in batching else 0), batching.get(b)))
     dtype = equation.inputs[1].aval.dtype
-    components = vector_components(dn, x.shape, sizes, params["mode"], steps, dtype, stride)
+    components = vector_components(dn, shape, sizes, params["mode"], steps, dtype, stride)
     # Windows that may overlap are written one after the other: along an axis that they move on, the loop is inside.
     moving = {c.dim for c in components if c.step}
     axes.sort(key=lambda axis: axis.dim in moving)
-    text = Text()
-    text.pointer("i", stored(dtype), 1)
-    return _writing(equation, text, Plan(x.shape, axes, components, params["mode"], x), 0, 2)
+    text, (x_slot, i_slot, u_slot) = Text(), slots_of(equation)
+    text.pointer("i", stored(dtype), i_slot)
+    return _writing(equation, text, Plan(shape, axes, components, params["mode"], x), x_slot, u_slot)
 
 
 def dynamic_update_slice(equation: Equation, views: Views) -> NativeKernel | None:
     """One window, whose starts are scalars."""
     x, update = views[:2]
-    if x is None or update is None or 0 in update.shape:
+    shape = equation.outs[0].aval.shape
+    if update is None or 0 in update.shape:
         return None
-    text, steps = Text(), row_major(x.shape)
-    components = scalar_components(equation, 2, x.shape, update.shape, equation.params["wrap"], steps, text)
+    text, steps = Text(), row_major(shape)
+    components = scalar_components(equation, 2, shape, update.shape, equation.params["wrap"], steps, text)
     axes = [Axis(n, (s, 0, t), d) for d, (n, s, t) in enumerate(zip(update.shape, update.strides, steps, strict=True))]
-    return _writing(equation, text, Plan(x.shape, axes, components, "clip", x), 0, 1)
+    x_slot, u_slot = slots_of(equation)[:2]
+    return _writing(equation, text, Plan(shape, axes, components, "clip", x), x_slot, u_slot)
 
 
 def add_along(equation: Equation, views: Views) -> NativeKernel | None:
@@ -160,9 +170,20 @@ def _shared(plan: Plan, itemsize: int) -> tuple[int | None, int]:
         count = min(n, MOST_CHUNKS, work // CHUNK, n * steps[d] * itemsize // NARROWEST)
         if not alone:
             count = min(count, MOST_PASSES, (total + updates) // (PASS * vectors))
+        count -= count % 2 if count > 2 else 0  # two threads have equal shares
         if count > best[1]:
             best = d, count
     return best
+
+
+def _parts(plan: Plan) -> int:
+    """How many arrays are filled side by side: where the sums cost more than to fill and to add the arrays."""
+    axes = [a for a in merged([Axis(a.size, a.steps, a.dim) for a in plan.axes]) if a.size > 1]
+    if not axes or not axes[0].steps[1] or axes[0].dim is not None:
+        return 1
+    total, updates = math.prod(plan.shape), math.prod([axis.size for axis in axes])
+    count = min(MOST_PARTS, updates // (2 * total), updates // CHUNK)
+    return 1 << count.bit_length() - 1 if count else 1
 
 
 # ---------------------------------------------------------------- text
@@ -178,41 +199,61 @@ def _writing(equation: Equation, text: Text, plan: Plan, x_slot: int | None, u_s
     slots = sum(s is not None for s in slots_of(equation))
     text.pointer("y", memory, slots)
     text.pointer("u", memory, u_slot)
-    shared, chunks = _shared(plan, dtype.itemsize)
+    wide = computed(dtype)
+    plan.parts = _parts(plan) if name in SUMS and memory == wide and memory[0] in "fc" else 1
+    shared, chunks = _shared(plan, dtype.itemsize) if plan.parts == 1 else (None, plan.parts)
     contiguous = plan.operand is not None and plan.operand.contiguous
-    if x_slot is None:
-        zero = _zero(dtype)
-        steps = (0,) * len(plan.shape)
-    else:
-        text.pointer("x", memory, x_slot)
-        zero, steps = "", plan.operand.strides  # type: ignore[union-attr]
-        if contiguous:
-            text.open(f"if word(pointers, {x_slot}) != word(pointers, {slots}):  # else it is in place")
-    _copy(text, plan.shape, steps, shared, zero)
-    text.depth = 1
     if plan.mode == "raise":
         text.pointer("failed", "i64", slots + 1)
         text.add("bad = False")
-    wide = computed(dtype)
+    if plan.parts > 1:
+        text.open("for part in range(start, stop):")
+        text.add(f"base = part * {text.word(math.prod(plan.shape))}")
+    depth = text.depth
+    source = equation.inputs[0]
+    fill = _constant(source.value if type(source) is Literal else dtype.type(0), memory)
+    if x_slot is not None:
+        text.pointer("x", memory, x_slot)
+        if plan.parts == 1 and contiguous:
+            text.open(f"if word(pointers, {x_slot}) != word(pointers, {slots}):  # else it is in place")
+    if plan.parts > 1 and (x_slot is not None or fill != _zero(dtype)):
+        text.open("if part == 0:")
+        _copy(text, plan, shared, fill)
+        text.depth = depth
+        text.open("else:")
+        _copy(text, replace(plan, operand=None), shared, _zero(dtype))
+    else:
+        _copy(text, plan, shared, fill)
+    text.depth = depth
     combined = template.format("{0}", "{1}", dtype=wide)
     if memory[0] in "iu" and template != "{1}":
         combined = f"{wide}({combined})"
     runs = template != "{1}" and memory == wide  # the sums of narrow floats are rounded one by one
     _updates(text, plan, shared, combined, _zero(dtype) if runs else None)
+    text.depth = 1
     if plan.mode == "raise":
         text.open("if bad:")
         text.add("failed[0] = 1")
-    rows = 1 if shared is None else plan.shape[shared]
+    rows = plan.parts if shared is None else plan.shape[shared]
     return NativeKernel(text.source(), text.sizes, rows, -(-rows // chunks), can_fail=plan.mode == "raise",
-                        overwrites=x_slot if contiguous else None)
+                        overwrites=x_slot if contiguous and plan.parts == 1 else None, parts=plan.parts)
 
 
 def _zero(dtype: np.dtype) -> str:
-    return "False" if dtype.kind == "b" else literal(dtype.type(0))
+    return literal(dtype.type(0))
 
 
-def _copy(text: Text, shape: Sequence[int], steps: Sequence[int], shared: int | None, zero: str) -> None:
-    """The operand's elements in the range of the chunk."""
+def _constant(value: np.generic, memory: str) -> str:
+    """A constant as it is stored; where the dtype's bits are moved unchanged, those."""
+    if memory[0] == "u" and value.dtype.kind != "u":
+        return f"{memory}({int.from_bytes(value.tobytes(), sys.byteorder)})"
+    return literal(value)
+
+
+def _copy(text: Text, plan: Plan, shared: int | None, fill: str) -> None:
+    """The operand's elements in the range of the chunk; without one, a constant."""
+    shape = plan.shape
+    steps = plan.operand.strides if plan.operand is not None else (0,) * len(shape)
     axes = merged([Axis(n, (s, t), pinned=d == shared) for d, (n, s, t) in enumerate(zip(shape, steps, row_major(shape),
                                                                                       strict=True))])
     pinned = next((k for k, axis in enumerate(axes) if axis.pinned), None)
@@ -225,8 +266,13 @@ def _copy(text: Text, shape: Sequence[int], steps: Sequence[int], shared: int | 
         bounds = f"start{scale}, stop{scale}" if axis.pinned else text.count(axis.size, k == len(axes) - 1)
         text.open(f"for k{k} in range({bounds}):")
     names = [f"k{k}" for k in range(len(axes))]
-    source = zero or f"x[{text.position(names, [axis.steps[0] for axis in axes])}]"
-    text.add(f"y[{text.position(names, [axis.steps[1] for axis in axes])}] = {source}")
+    source = fill if plan.operand is None else f"x[{text.position(names, [axis.steps[0] for axis in axes])}]"
+    text.add(f"y[{plus(_base(plan), text.position(names, [axis.steps[1] for axis in axes]))}] = {source}")
+
+
+def _base(plan: Plan) -> str:
+    """Where a part's array begins."""
+    return "base" if plan.parts > 1 else ""
 
 
 def _updates(text: Text, plan: Plan, shared: int | None, combined: str, zero: str | None) -> None:
@@ -252,9 +298,13 @@ def _updates(text: Text, plan: Plan, shared: int | None, combined: str, zero: st
             products = text.starts(plan.components, plan.mode, index)
             _conditions(text, plan, axes, shared, moving)
         if k < len(axes):
-            text.open(f"for b{k} in range({_bounds(text, axes[k], k == len(axes) - 1, moving, plan.shape)}):")
+            bounds = _bounds(text, axes[k], k == len(axes) - 1, moving, plan.shape)
+            if plan.parts > 1 and k == 0:
+                step = text.word(-(-axes[0].size // plan.parts))
+                bounds = f"part * {step}, min((part + 1) * {step}, {bounds})"
+            text.open(f"for b{k} in range({bounds}):")
             names.append(f"b{k}")
-    to = plus(*products, text.position(names, [axis.steps[2] for axis in axes]) if names else "")
+    to = plus(_base(plan), *products, text.position(names, [axis.steps[2] for axis in axes]) if names else "")
     text.add(f"to = {to}")
     update = f"u[{text.position(names, [axis.steps[0] for axis in axes])}]"
     if runs:

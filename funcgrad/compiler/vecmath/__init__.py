@@ -40,11 +40,11 @@ BINARY = {
 
 @functools.cache
 def functions() -> dict[str, Any]:
-    """All scalar functions, those of ``scalars`` too."""
+    """All scalar functions, those of ``scalars`` and ``scipy_calls`` too."""
     found = {}
     for table, count in ((UNARY, 1), (BINARY, 2)):
         for name, function in table.items():
             for dtype, kind in (("f32", types.float32), ("f64", types.float64)):
                 found[f"{name}_{dtype}"] = numba_function(f"{name}_{dtype}", function, (kind,) * count, kind)
-    from funcgrad.compiler import scalars
-    return found | random.functions() | scalars.functions()
+    from funcgrad.compiler import scalars, scipy_calls
+    return found | random.functions() | scalars.functions() | scipy_calls.functions()
