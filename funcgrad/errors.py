@@ -14,9 +14,12 @@ import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
 
+import numpy as np
+
 PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_LIBRARY_FOLDERS = (PACKAGE_FOLDER, os.path.dirname(os.path.abspath(os.__file__)) + os.sep + "contextlib.py",
-                    os.path.dirname(os.path.abspath(os.__file__)) + os.sep + "functools.py")
+_STANDARD_LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_LIBRARY_FOLDERS = (PACKAGE_FOLDER, os.path.dirname(os.path.abspath(np.__file__)) + os.sep,
+                    _STANDARD_LIBRARY + "contextlib.py", _STANDARD_LIBRARY + "functools.py")
 
 
 class ConcretizationTypeError(TypeError):
@@ -60,7 +63,10 @@ class JaxprTypeError(TypeError):
 
 
 class _IsLibrary(dict):
-    """For each file name met, whether its code is the library's: asked for every equation, so it is remembered."""
+    """For each file name met, whether its code is the library's, or NumPy's, which calls it for the user.
+
+    It is asked for every equation, so the answer is remembered.
+    """
 
     def __missing__(self, filename: str) -> bool:
         answer = self[filename] = filename.startswith(_LIBRARY_FOLDERS)

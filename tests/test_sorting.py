@@ -128,7 +128,7 @@ def test_take_along_and_its_transpose():
 def test_searchsorted(side):
     table, x = np.array([1.0, 2.0, 2.0, 5.0]), np.array([[0.0, 2.0], [3.0, np.nan]])
     check(lambda a, v: ns.searchsorted(a, v, side), np.searchsorted(table, x, side), table, x)
-    assert ns.searchsorted(table, 2).dtype == np.int32 and ns.searchsorted(table, 2).shape == ()
+    assert ns.searchsorted(table, 2).dtype == np.int64 and ns.searchsorted(table, 2).shape == ()
     shuffled = np.array([5.0, 2.0, 1.0, 2.0])
     sorter = np.argsort(shuffled, kind="stable")
     check(lambda v: ns.searchsorted(shuffled, v, side, sorter=sorter), np.searchsorted(table, x, side), x)
@@ -151,7 +151,7 @@ def test_digitize(right):
     x = np.array([[0.0, 1.0, 1.5], [4.0, 9.0, -1.0]])
     for bins in (np.array([0.0, 1.0, 4.0]), np.array([4.0, 1.0, 0.0]), np.array([1.0]), np.zeros(0)):
         check(lambda v, b: ns.digitize(v, b, right), np.digitize(x, bins, right), x, bins)
-    assert ns.digitize(x, np.arange(3.0)).dtype == np.int32
+    assert ns.digitize(x, np.arange(3.0)).dtype == np.int64
 
 
 def test_partition():

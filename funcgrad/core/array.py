@@ -75,8 +75,19 @@ class Array:
                                 f"x of type {self.aval}", "a new array bound to the name",
                                 "x = x.at[index].set(value)"))
 
+    def __copy__(self) -> Array:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Array:
+        return self
+
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        return _array_namespace()
+        """``funcgrad.numpy``. Raises ValueError for a version of the array API standard that it does not follow."""
+        namespace = _array_namespace()
+        if api_version is not None and api_version not in namespace.API_VERSIONS:
+            raise ValueError(message("__array_namespace__: the version is not supported", repr(api_version),
+                                     ", ".join(namespace.API_VERSIONS)))
+        return namespace
 
 
 def install(cls: type, functions: dict[str, Callable]) -> None:
@@ -154,9 +165,6 @@ class DeviceArray(Array):
     def tolist(self) -> Any:
         return self._data.tolist()
 
-    def tobytes(self, order: Any = "C") -> bytes:
-        return self._data.tobytes(order)
-
     def block_until_ready(self) -> DeviceArray:
         """Returns the array: every operation is finished when it returns."""
         return self
@@ -190,12 +198,6 @@ class DeviceArray(Array):
 
     def __reduce__(self) -> tuple:
         return _rebuild, (np.asarray(self._data), self._weak)
-
-    def __copy__(self) -> DeviceArray:
-        return self
-
-    def __deepcopy__(self, memo: dict) -> DeviceArray:
-        return self
 
 
 class DonatedBuffer:

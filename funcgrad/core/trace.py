@@ -94,14 +94,14 @@ class Tracer(Array):
     def _number(self, name: str) -> Any:
         raise ConcretizationTypeError(message(
             f"{self._trace.what}: {name}() was asked of a traced value", self.what(),
-            "a concrete number: a Python number would drop the derivative and the batch", f"keep the array as it is, or "
-            f"{name}() of a value that does not depend on the traced arguments (fg.lax.stop_gradient and no jit)"))
+            "a concrete number: a Python number would drop the derivative and the batch", f"keep the array as it is ({_STACK}),"
+            f" or {name}() of a value that does not depend on the traced arguments (fg.lax.stop_gradient and no jit)"))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TracerArrayConversionError(message(
             f"{self._trace.what}: a traced value was handed to code that needs a NumPy array", self.what(), "an fg.Array "
-            "or an ndarray with values", "the function of funcgrad.numpy of that name, or the conversion outside of the "
-            "transformed function"))
+            "or an ndarray with values", f"{_STACK}; the function of funcgrad.numpy of that name; or the conversion outside of "
+            "the transformed function"))
 
     def what(self) -> str:
         """The tracer in an error message."""
@@ -109,6 +109,10 @@ class Tracer(Array):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}<{self.aval}>"
+
+
+_STACK = ("np.stack([x, y]) instead of np.array([x, y]), fnp.asarray(a)[i] and fnp.asarray(a).at[i].set(x) instead of a[i] and "
+          "a[i] = x")
 
 
 def _integer(tracer: Tracer, convert: Any) -> int:

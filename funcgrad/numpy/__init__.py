@@ -1,7 +1,7 @@
 """The functions of NumPy, differentiable, batched and compiled, under the names and signatures of jax.numpy.
 
-In: arrays of funcgrad, NumPy arrays, numbers. Out: arrays of funcgrad. Lists are converted only by ``array``,
-``asarray`` and functions that take sequences of arrays.
+In: arrays of funcgrad, NumPy arrays, numbers. Out: arrays of funcgrad. Of lists these functions take
+sequences of arrays alone; operators, methods, indices and NumPy's own functions take lists of numbers as arrays.
 
     >>> import funcgrad.numpy as fnp
     >>> fnp.sum(fnp.arange(3.) ** 2)
@@ -75,6 +75,7 @@ from funcgrad.numpy.files import (
 from funcgrad.numpy.functional import apply_along_axis, apply_over_axes, fromfunction, piecewise, vectorize
 from funcgrad.numpy.index_tricks import c_, r_
 from funcgrad.numpy.indexing import INDEXING
+from funcgrad.numpy.inspection import API_VERSIONS, __array_namespace_info__
 from funcgrad.numpy.manipulation import (
     append,
     array_split,
@@ -123,6 +124,7 @@ from funcgrad.numpy.nan_reductions import (
     nansum,
     nanvar,
 )
+from funcgrad.numpy.numpy_only import NUMPY_ONLY, sliding_window_view
 from funcgrad.numpy.padding import pad
 from funcgrad.numpy.polynomial import poly, polyadd, polyder, polydiv, polyint, polymul, polysub, polyval, vander
 from funcgrad.numpy.protocols import PROTOCOLS, register
@@ -392,6 +394,7 @@ from funcgrad.numpy.ufuncs import (
 from funcgrad.ops.numeric import log10, logaddexp, logaddexp2
 from funcgrad.ops.special import bessel_i0 as i0
 
+__array_api_version__ = API_VERSIONS[-1]
 pi, e, inf, nan, euler_gamma, newaxis = _np.pi, _np.e, _np.inf, _np.nan, _np.euler_gamma, None
 ndarray, dtype, bool = Array, _np.dtype, bool_
 
@@ -410,6 +413,8 @@ __all__ = [
     "int8", "int_", "integer", "isdtype", "isscalar", "issubdtype", "ndim", "number", "object_", "promote_types",
     "result_type", "shape", "signedinteger", "single", "size", "uint", "uint16", "uint32", "uint64", "uint8",
     "unsignedinteger",
+    # inspection: the array API standard's questions about the namespace
+    "__array_api_version__", "__array_namespace_info__",
     # creation: makers of arrays
     "arange", "array", "asarray", "ascontiguousarray", "copy", "empty", "empty_like", "from_dlpack", "frombuffer",
     "fromfile", "fromiter", "fromstring", "full", "full_like", "geomspace", "linspace", "logspace", "meshgrid",
@@ -481,4 +486,6 @@ __all__ = [
     # ops: special functions
     "i0", "log10", "logaddexp", "logaddexp2",
 ]
-register(_np, {name: globals()[name] for name in __all__})
+register(_np, {name: globals()[name] for name in __all__} | NUMPY_ONLY)
+register(_np._core.umath, {"clip": clip})  # what ndarray.clip calls
+register(_np.lib.stride_tricks, {"sliding_window_view": sliding_window_view})

@@ -24,6 +24,7 @@ from funcgrad.errors import message
 from funcgrad.ops import structural as s
 from funcgrad.ops.contraction import contract, correlate_valid, dot_general_p, same_dtype
 from funcgrad.ops.elementwise import conj, multiply, sub
+from funcgrad.ops.operators import binary
 from funcgrad.ops.promotion import broadcast_shape, promote_args, unary_arg
 from funcgrad.ops.reduction import as_axis
 
@@ -366,17 +367,5 @@ def _overlaps(name: str, a: Any, window: Any, mode: str) -> Any:
 # ---------------------------------------------------------------- operators
 
 
-def _matmul_operators() -> dict[str, Callable]:
-    operands = (Array, np.ndarray, np.generic, *dtypes.PYTHON_SCALARS)
-
-    def __matmul__(self: Any, other: Any) -> Any:
-        return matmul(self, other) if isinstance(other, operands) else NotImplemented
-
-    def __rmatmul__(self: Any, other: Any) -> Any:
-        return matmul(other, self) if isinstance(other, operands) else NotImplemented
-
-    return {"__matmul__": __matmul__, "__rmatmul__": __rmatmul__}
-
-
-OPERATORS = _matmul_operators()
+OPERATORS: dict[str, Callable] = dict(zip(("__matmul__", "__rmatmul__"), binary(matmul), strict=True))
 """The methods behind ``a @ b``, for ``core.array.install``."""

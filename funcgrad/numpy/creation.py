@@ -21,7 +21,7 @@ from funcgrad.core.array import Array, DeviceArray, aval_of, describe, owned
 from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.core.types import Shape
 from funcgrad.errors import message
-from funcgrad.numpy.types import dtype_of
+from funcgrad.numpy.types import check_device, dtype_of
 from funcgrad.ops import structural as s
 from funcgrad.ops.elementwise import add, div, floor, multiply, power, subtract
 from funcgrad.ops.promotion import literals, promote_args, to_array
@@ -41,6 +41,7 @@ def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None =
     Array([[1. , 2.5],
            [3. , 4. ]], dtype=float64)
     """
+    check_device("array", device)
     wanted = None if dtype is None else dtypes.as_dtype(dtype)
     if isinstance(object, Array):
         fresh = copy and type(object) is DeviceArray
@@ -60,10 +61,20 @@ def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None =
 
 def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy: bool | None = None,
             device: Any = None) -> Any:
-    """a as an array: Arrays are returned as they are, everything else as by ``array``."""
+    """a as an array: Arrays are returned as they are unless ``copy`` is true, everything else as by ``array``.
+
+    With ``copy=False`` a ValueError is raised for what cannot be taken without a copy: sequences, NumPy arrays that can
+    be written, another dtype.
+    """
+    check_device("asarray", device)
     if dtype is None and not copy and isinstance(a, Array):
         return a
-    return array(a, dtype, copy=bool(copy))
+    out = array(a, dtype, copy=bool(copy))
+    if copy is False and not (out is a if isinstance(a, Array) else isinstance(a, np.ndarray) and type(out) is DeviceArray
+                              and np.shares_memory(out._data, a)):
+        raise ValueError(message("asarray: the values cannot be taken without a copy", describe(a), "an Array, or a NumPy "
+                                 "array that cannot be written, of the same dtype", "copy=None"))
+    return out
 
 
 ascontiguousarray = asarray
@@ -147,7 +158,8 @@ def _stacked(x: Any, dtype: np.dtype) -> Any:
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
     """An array of anything that exports DLPack, such as a tensor of another library on the CPU."""
-    return x if isinstance(x, Array) else _from_foreign(np.from_dlpack(x))
+    check_device("from_dlpack", device)
+    return asarray(x if isinstance(x, Array) else _from_foreign(np.from_dlpack(x)), copy=bool(copy))
 
 
 def frombuffer(buffer: Any, dtype: Any = float, count: int = -1, offset: int = 0) -> Any:
@@ -189,17 +201,19 @@ def _filled(shape: Any, value: np.generic, weak: bool = False) -> Any:
 
 def zeros(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of zeros, float64 unless a dtype is given."""
+    check_device("zeros", device)
     return _filled(shape, _scalar(dtype, 0))
 
 
 def ones(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of ones, float64 unless a dtype is given."""
+    check_device("ones", device)
     return _filled(shape, _scalar(dtype, 1))
 
 
 def empty(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array to be filled; as arrays are immutable it has zeros."""
-    return zeros(shape, dtype)
+    return zeros(shape, dtype, device=device)
 
 
 def _scalar(dtype: Any, value: int) -> np.generic:
@@ -208,6 +222,7 @@ def _scalar(dtype: Any, value: int) -> np.generic:
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of a repeated value, or of an array broadcast to the shape; of its dtype unless one is given."""
+    check_device("full", device)
     value = asarray(fill_value, dtype)
     if type(value) is DeviceArray and not value.shape:
         return _filled(shape, value._data, value._weak)
@@ -232,21 +247,25 @@ def _like(a: Any, value: Any, dtype: Any, shape: Any) -> Any:
 
 def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Zeros of the shape and dtype of a, unless others are given."""
+    check_device("zeros_like", device)
     return _like(a, 0, dtype, shape)
 
 
 def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Ones of the shape and dtype of a, unless others are given."""
+    check_device("ones_like", device)
     return _like(a, 1, dtype, shape)
 
 
 def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """An array of the shape and dtype of the prototype, unless others are given."""
+    check_device("empty_like", device)
     return _like(prototype, 0, dtype, shape)
 
 
 def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """A repeated value of the shape and dtype of a, unless others are given."""
+    check_device("full_like", device)
     return _like(a, fill_value, dtype, shape)
 
 
@@ -258,6 +277,7 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *,
 
     The bounds must be known while tracing. The dtype is that of the bounds unless one is given.
     """
+    check_device("arange", device)
     bounds = [x for x in (start, stop, step) if x is not None]
     for x in bounds:
         if getattr(x, "shape", ()) != ():
@@ -294,6 +314,7 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retste
     start and stop may be arrays, which broadcast: the numbers lie along a new ``axis``. Differentiable in both. With
     ``retstep`` also returns the distance. An integer dtype rounds down.
     """
+    check_device("linspace", device)
     num = operator.index(num)
     if num < 0:
         raise ValueError(message("linspace: the number of samples is negative", f"num={num}", "num >= 0"))

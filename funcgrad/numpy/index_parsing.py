@@ -1,6 +1,7 @@
 """What an index means: ``x[1:, i, None]`` as one entry for each axis, by NumPy's rules.
 
-In: the shape of an array and an index made of integers, slices, None, ``...``, integer arrays and boolean masks. Out:
+In: the shape of an array and an index made of integers, slices, None, ``...``, integer arrays and boolean masks (lists
+count as arrays). Out:
 ``Parts``, with static integers checked, masks resolved, and the place of the arrays' axes in the result. Reading
 (``x[index]``) and writing (``x.at[index]``) both start here.
 
@@ -20,6 +21,7 @@ from funcgrad.core.array import Array, DeviceArray, describe
 from funcgrad.core.trace import Tracer
 from funcgrad.core.types import Shape
 from funcgrad.errors import ConcretizationTypeError, NonConcreteBooleanIndexError, message
+from funcgrad.numpy.creation import asarray
 from funcgrad.ops.elementwise import add, lt, minimum, remainder
 from funcgrad.ops.index_maps import GatherScatterMode, out_of_bounds, signed
 from funcgrad.ops.structural import broadcast_to, concatenate, convert_element_type, reshape, select_n
@@ -103,6 +105,8 @@ def _classified(item: Any) -> Any:
     """An item of an index as None, ..., a slice, an int, an ndarray or a traced array; TypeError for others."""
     if item is None or item is Ellipsis or isinstance(item, slice) or type(item) is int:
         return item
+    if isinstance(item, list):
+        item = asarray(item) if item else DeviceArray(np.zeros(0, np.int64))
     if isinstance(item, Tracer):
         item = item if item.concrete() is None else item.concrete()
     if isinstance(item, DeviceArray):
@@ -116,8 +120,8 @@ def _classified(item: Any) -> Any:
         if isinstance(item, np.ndarray) and not item.shape and item.dtype.kind in "iu":
             return int(item)
         return item
-    if isinstance(item, list | tuple):
-        raise TypeError(message(f"indexing: a {type(item).__name__} is not an index", describe(item),
+    if isinstance(item, tuple):
+        raise TypeError(message("indexing: a tuple in a tuple is not an index", describe(item),
                                 "an array, or a tuple of indices", "fnp.array(...) around it"))
     if not isinstance(item, str | float | complex | np.generic) and hasattr(item, "__index__"):
         return operator.index(item)

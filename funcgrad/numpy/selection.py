@@ -203,7 +203,11 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False, *, inplace: bool = True)
 
 def _condition(name: str, x: Any) -> Any:
     x = _array(name, x)
-    return x if x.dtype.kind == "b" else ne(x, x.dtype.type(0))
+    if x.dtype.kind == "b":
+        return x
+    if type(x) is DeviceArray:  # its values stay known, so that they can decide a shape
+        return DeviceArray(x._data != 0)
+    return ne(x, x.dtype.type(0))
 
 
 def where(condition: Any, x: Any = None, y: Any = None, /, *, size: int | None = None, fill_value: Any = None) -> Any:

@@ -114,7 +114,7 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None, *, meth
       sorter: integers that sort a, as from ``argsort``.
       method: accepted for compatibility.
 
-    Returns integers (int32) of the shape of v.
+    Returns integers (int64) of the shape of v.
     """
     if side not in ("left", "right"):
         raise ValueError(message("searchsorted: unknown side", repr(side), "'left' or 'right'"))
@@ -127,17 +127,11 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None, *, meth
     if sorter is not None:
         table = s.take_along(table, unary_arg("searchsorted", sorter), 0)
     dtype = result_type_of("searchsorted", (table, x))[0]
-    return s.searchsorted(convert_element_type(table, dtype), convert_element_type(x, dtype), side,
-                          index_dtype(table.shape[0]))
-
-
-def index_dtype(size: int) -> np.dtype:
-    """int32, or int64 for sizes that it cannot hold."""
-    return np.dtype("int32" if size < 2 ** 31 else "int64")
+    return s.searchsorted(convert_element_type(table, dtype), convert_element_type(x, dtype), side, np.dtype("int64"))
 
 
 def digitize(x: Any, bins: Any, right: bool = False, *, method: str | None = None) -> Any:
-    """The number (int32) of the bin that each element of x falls into.
+    """The number (int64) of the bin that each element of x falls into.
 
     Args:
       x: an array.

@@ -68,10 +68,22 @@ unsignedinteger, inexact, floating, complexfloating = np.unsignedinteger, np.ine
 ComplexWarning = np.exceptions.ComplexWarning
 character, flexible, object_ = np.character, np.flexible, np.object_
 
-finfo, iinfo = dtypes.finfo, dtypes.iinfo
-
 _KINDS = {"bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu", "real floating": "f",
           "complex floating": "c", "numeric": "iufc"}
+
+
+def finfo(dtype: Any) -> Any:
+    """Limits of a floating point dtype, or of that of an array; bfloat16 and the 8-bit floats are known too."""
+    return dtypes.finfo(_of_array(dtype))
+
+
+def iinfo(dtype: Any) -> Any:
+    """Limits of an integer dtype, or of that of an array."""
+    return dtypes.iinfo(_of_array(dtype))
+
+
+def _of_array(x: Any) -> Any:
+    return x.dtype if isinstance(x, (Array, np.ndarray, np.generic)) else x
 
 
 def dtype_of(x: Any) -> tuple[np.dtype, bool]:
@@ -127,6 +139,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = False, device: Any = None) -> Any:
     """x with another dtype. Complex to real drops the imaginary part, with a warning."""
+    check_device("astype", device)
     aval = aval_of(x)
     x = to_array(x)
     if dtype is None:
@@ -138,6 +151,12 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = False, device: Any = None) -> 
         warnings.warn(message("astype: the imaginary part is dropped", f"{describe(x)} to {dtype.name}", None,
                               "x.real.astype(...)"), ComplexWarning, stacklevel=2)
     return convert_element_type(x, dtype)
+
+
+def check_device(name: str, device: Any) -> None:
+    """Raises ValueError unless a device is None or "cpu", the one there is."""
+    if device is not None and device != "cpu":
+        raise ValueError(message(f"{name}: there is no such device", repr(device), "None or 'cpu'"))
 
 
 def isscalar(element: Any) -> bool:
