@@ -14,8 +14,25 @@ from funcgrad.compiler.cpu import num_threads, set_num_threads
 from funcgrad.control.checkpoint import checkpoint
 from funcgrad.control.checkpoint import checkpoint as remat
 from funcgrad.control.custom import custom_jvp, custom_vjp
+from funcgrad.control.custom_gradient import custom_gradient
+from funcgrad.control.marks import named_call, named_scope
 from funcgrad.core.array import Array
+from funcgrad.core.array import aval_of as typeof
 from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.devices import (
+    block_until_ready,
+    default_backend,
+    device_count,
+    device_get,
+    device_put,
+    devices,
+    effects_barrier,
+    local_device_count,
+    local_devices,
+    process_count,
+    process_index,
+    process_indices,
+)
 from funcgrad.jit import disable_jit, jit
 from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
@@ -47,18 +64,16 @@ def __getattr__(name: str):
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 
-def block_until_ready(x):
-    """Returns x: every operation is finished when it returns."""
-    return x
-
-
 float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Jaxpr", "ShapeDtypeStruct", "block_until_ready", "cache", "checkpoint", "closure_convert", "custom_jvp",
-    "custom_vjp", "debug", "disable_jit", "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "flatten_util",
-    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "linear_transpose",
-    "linearize", "make_jaxpr", "nn", "num_threads", "numpy", "optim", "random", "remat", "set_num_threads", "test_util",
-    "timeit", "tree", "tree_util", "value_and_grad", "vjp", "vmap",
+    "Array", "Jaxpr", "ShapeDtypeStruct", "block_until_ready", "cache", "checkpoint", "closure_convert",
+    "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count", "device_get",
+    "device_put", "devices", "disable_jit", "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors",
+    "eval_shape", "flatten_util", "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit",
+    "jvp", "lax", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr",
+    "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "process_count", "process_index",
+    "process_indices", "random", "remat", "set_num_threads", "test_util", "timeit", "tree", "tree_util", "typeof",
+    "value_and_grad", "vjp", "vmap",
 ]

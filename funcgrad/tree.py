@@ -65,7 +65,7 @@ class FlattenedIndexKey:
         return f"[<flat index {self.key}>]"
 
 
-def keystr(path: KeyPath, *, simple: bool = False, separator: str = '') -> str:
+def keystr(keys: KeyPath, *, simple: bool = False, separator: str = '') -> str:
     """The text of a key path; ``simple`` drops brackets, dots and quotes.
 
     >>> path = (DictKey('dense'), SequenceKey(0))
@@ -75,7 +75,7 @@ def keystr(path: KeyPath, *, simple: bool = False, separator: str = '') -> str:
     def text(entry: Any) -> str:
         known = isinstance(entry, (SequenceKey, DictKey, GetAttrKey, FlattenedIndexKey))
         return str(next(iter(vars(entry).values())) if simple and known else entry)
-    return separator.join([text(entry) for entry in path])
+    return separator.join([text(entry) for entry in keys])
 
 
 # The order of dict keys -------------------------------------------------------------------------------------

@@ -259,6 +259,7 @@ from funcgrad.numpy.types import (
     isdtype,
     isscalar,
     issubdtype,
+    iterable,
     ndim,
     number,
     object_,
@@ -275,12 +276,29 @@ from funcgrad.numpy.types import (
     uint64,
     unsignedinteger,
 )
+from funcgrad.numpy.ufunc import (
+    add,
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    frompyfunc,
+    logaddexp,
+    logaddexp2,
+    logical_and,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    subtract,
+    ufunc,
+)
 from funcgrad.numpy.ufuncs import (
     abs,
     absolute,
     acos,
     acosh,
-    add,
     allclose,
     angle,
     arccos,
@@ -298,14 +316,11 @@ from funcgrad.numpy.ufuncs import (
     atan,
     atan2,
     atanh,
-    bitwise_and,
     bitwise_count,
     bitwise_invert,
     bitwise_left_shift,
     bitwise_not,
-    bitwise_or,
     bitwise_right_shift,
-    bitwise_xor,
     cbrt,
     ceil,
     clip,
@@ -353,16 +368,9 @@ from funcgrad.numpy.ufuncs import (
     log,
     log1p,
     log2,
-    logical_and,
     logical_not,
-    logical_or,
-    logical_xor,
-    maximum,
-    minimum,
     mod,
-    multiply,
     nan_to_num,
-    negative,
     nextafter,
     not_equal,
     positive,
@@ -382,13 +390,12 @@ from funcgrad.numpy.ufuncs import (
     sinh,
     sqrt,
     square,
-    subtract,
     tan,
     tanh,
     true_divide,
     trunc,
 )
-from funcgrad.ops.numeric import log10, logaddexp, logaddexp2
+from funcgrad.ops.numeric import log10
 from funcgrad.ops.special import bessel_i0 as i0
 
 pi, e, inf, nan, euler_gamma, newaxis = _np.pi, _np.e, _np.inf, _np.nan, _np.euler_gamma, None
@@ -406,7 +413,7 @@ __all__ = [
     "ComplexWarning", "astype", "bfloat16", "bool_", "can_cast", "cdouble", "character", "complex128", "complex64",
     "complex_", "complexfloating", "csingle", "double", "finfo", "flexible", "float16", "float32", "float64",
     "float8_e4m3fn", "float8_e5m2", "float_", "floating", "generic", "iinfo", "inexact", "int16", "int32", "int64",
-    "int8", "int_", "integer", "isdtype", "isscalar", "issubdtype", "ndim", "number", "object_", "promote_types",
+    "int8", "int_", "integer", "isdtype", "isscalar", "issubdtype", "iterable", "ndim", "number", "object_", "promote_types",
     "result_type", "shape", "signedinteger", "single", "size", "uint", "uint16", "uint32", "uint64", "uint8",
     "unsignedinteger",
     # creation: makers of arrays
@@ -471,8 +478,8 @@ __all__ = [
     "poly", "polyadd", "polyder", "polydiv", "polyint", "polymul", "polysub", "polyval", "vander",
     # calculus: differences, integrals, interpolation
     "diff", "ediff1d", "gradient", "interp", "trapezoid", "unwrap",
-    # functional: functions of functions
-    "apply_along_axis", "apply_over_axes", "fromfunction", "piecewise", "vectorize",
+    # functional, ufunc: functions of functions
+    "apply_along_axis", "apply_over_axes", "fromfunction", "frompyfunc", "piecewise", "ufunc", "vectorize",
     # index_tricks: r_ and c_
     "c_", "r_",
     # ops: special functions

@@ -145,6 +145,11 @@ def isscalar(element: Any) -> bool:
     return np.isscalar(element) or isinstance(element, Array) and element.ndim == 0
 
 
+def iterable(y: Any) -> bool:
+    """Whether one can go through the elements of y; of an array without axes one cannot."""
+    return y.ndim > 0 if isinstance(y, Array) else np.iterable(y)
+
+
 def ndim(a: Any) -> int:
     """The number of axes."""
     return len(a.shape) if hasattr(a, "shape") else np.ndim(a)
