@@ -5,12 +5,12 @@ Out: the page, by ``python -m docs.jax_coverage`` from the root of the project. 
 """
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from inspect import Parameter
 from pathlib import Path
@@ -39,6 +39,7 @@ class Coverage:
     """Names that are here and also on a list of what is not."""
 
 
+@functools.cache
 def reference() -> dict[str, dict[str, str | None]]:
     """The names of each module, with their parameters."""
     return json.loads((ROOT / "tests" / "reference" / "jax_names.json").read_text())["modules"]
@@ -48,24 +49,31 @@ def coverage(module: str) -> Coverage:
     """What of one module is here."""
     ours = _module(module.replace("jax", "funcgrad", 1))
     reasons = {name: why for why, names in REASONS.get(module, {}).items() for name in names.split()}
-    pending = PENDING.get(module, "").split()
+    pending = (PENDING.get(module) or (PENDING["jax.scipy.*"] if module.startswith("jax.scipy.") else "")).split()
     out = Coverage(module)
     for name, parameters in reference()[module].items():
-        here = hasattr(ours, name)
-        if here:
+        if _here(ours, module, name):
             out.present.append(name)
             lacking = _lacking(module, name, parameters, getattr(ours, name))
-            if lacking:
+            if lacking and f"{name}()" not in pending:
                 out.differences[name] = lacking
             if name in reasons:
                 out.superfluous.append(name)
-        elif name in reasons or name.endswith("_p") or "*" in reasons:
-            out.absent[name] = reasons.get(name) or reasons.get("*") or "primitives are internal: `fg.make_jaxpr` shows them"
+        elif name in reasons or name.endswith("_p"):
+            out.absent[name] = reasons.get(name) or "primitives are no functions to call; `fg.make_jaxpr` shows them"
         elif name in pending or "*" in pending:
             out.pending.append(name)
         else:
             out.unexplained.append(name)
     return out
+
+
+def _here(ours: Any, module: str, name: str) -> bool:
+    """Whether we have the name; a submodule only if it is one of those that are compared, or named as public."""
+    path = f"{module}.{name}"
+    if any(m == path or m.startswith(f"{path}.") for m in reference()):
+        return _module(path.replace("jax", "funcgrad", 1)) is not None
+    return hasattr(ours, name) and (not inspect.ismodule(getattr(ours, name)) or name in ours.__all__)
 
 
 def _module(name: str) -> Any:
@@ -86,22 +94,27 @@ def _lacking(module: str, name: str, parameters: str | None, function: Any) -> l
         ours = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         return ["no signature"]
-    theirs = inspect.signature(eval(f"lambda {parameters}: None")).parameters.values()
-    return incompatible([p for p in theirs if excuse(module, name, p.name) is None], ours)
+    excused = {p.name for p in parsed(parameters) if excuse(module, name, p.name)}
+    names = {p.name for p in ours}
+    wrong = incompatible([p for p in parsed(parameters) if p.name in names or p.name not in excused], ours)
+    return [f"{p} {problem}" for p, problem in wrong if excuse(module, name, p.lstrip("*")) is None]
+
+
+def parsed(parameters: str) -> list[Parameter]:
+    """The parameters as they stand in a definition."""
+    return list(inspect.signature(eval(f"lambda {parameters}: None")).parameters.values())
 
 
 def excuse(module: str, name: str, parameter: str) -> str | None:
     """Why a parameter is not taken, or None if it has to be."""
-    return PARAMETERS.get(f"{module}.{name}.{parameter}") or PARAMETERS.get(f"{module}.*.{parameter}") \
-        or PARAMETERS.get(parameter)
+    return PARAMETERS.get(f"{module}.{name}.{parameter}") or PARAMETERS.get(parameter)
 
 
-def incompatible(theirs: Iterable[Parameter], ours: list[Parameter]) -> list[str]:
-    """Which of their parameters ours do not accept by the same position, name and default.
+def incompatible(theirs: list[Parameter], ours: list[Parameter]) -> list[tuple[str, str]]:
+    """Which of their parameters ours do not accept by the same position, name and default, and why.
 
-    >>> from inspect import signature
-    >>> incompatible(signature(lambda x, axis=0: x).parameters.values(), [*signature(lambda x, axis: x).parameters.values()])
-    ['axis is not optional']
+    >>> incompatible(parsed("x, axis=0"), parsed("x, axis"))
+    [('axis', 'is not optional')]
     """
     named, wrong = {p.name: p for p in ours}, []
     positional = [p for p in ours if p.kind in BY_POSITION]
@@ -110,30 +123,30 @@ def incompatible(theirs: Iterable[Parameter], ours: list[Parameter]) -> list[str
         mine = named.get(p.name)
         if p.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
             if p.kind not in gather:
-                wrong.append(f"{'**' if p.kind is Parameter.VAR_KEYWORD else '*'}{p.name} is missing")
+                wrong.append((f"{'**' if p.kind is Parameter.VAR_KEYWORD else '*'}{p.name}", "is missing"))
             continue
         if p.kind in BY_POSITION:
             at = positional[position] if position < len(positional) else None
             if at is None and Parameter.VAR_POSITIONAL not in gather:
-                wrong.append(f"{p.name} is not accepted at position {position}")
+                wrong.append((p.name, f"is not accepted at position {position}"))
             elif at is not None and p.kind is Parameter.POSITIONAL_OR_KEYWORD and at.name != p.name:
-                wrong.append(f"position {position} is {at.name}, not {p.name}")
+                wrong.append((p.name, f"is not at position {position}, but {at.name}"))
         if p.kind in BY_NAME:
             if mine is None or mine.kind not in BY_NAME:
                 if Parameter.VAR_KEYWORD not in gather:
-                    wrong.append(f"{p.name} is not accepted by name")
+                    wrong.append((p.name, "is not accepted by name"))
                 continue
         elif mine is None:
             mine = positional[position] if position < len(positional) else None
         if p.default is not Parameter.empty and mine is not None:
             if mine.default is Parameter.empty:
-                wrong.append(f"{p.name} is not optional")
+                wrong.append((p.name, "is not optional"))
             elif p.default is not ... and p.default != mine.default:
-                wrong.append(f"{p.name}={mine.default!r}, not {p.default!r}")
-    taken = {p.name for p in theirs}
-    wrong += [f"{p.name} is required" for i, p in enumerate(ours) if p.default is Parameter.empty and p.kind in BY_NAME
-              and p.name not in taken and i >= len([q for q in theirs if q.kind in BY_POSITION])]
-    return wrong
+                wrong.append((p.name, f"is {mine.default!r} by default, not {p.default!r}"))
+    places = sum(p.kind in BY_POSITION for p in theirs)
+    taken = {p.name for p in theirs} | {p.name for p in positional[:places]}
+    return wrong + [(p.name, "is required") for p in ours if p.kind in (*BY_POSITION, *BY_NAME)
+                    and p.default is Parameter.empty and p.name not in taken]
 
 
 # ---------------------------------------------------------------- the page
@@ -148,9 +161,9 @@ def document() -> str:
         lines.append(f"| [`{c.module}`](#{c.module.replace('.', '')}) | {sum(counts)} | "
                      f"{' | '.join(str(n) for n in counts)} |")
     for c in found:
-        lines += ["", f"## {c.module}", ""]
+        lines += ["", f"## {c.module}"]
         if c.present:
-            lines += ["Here:", "", *_wrapped(c.present)]
+            lines += ["", "Here:", "", *_wrapped(c.present)]
         if c.absent:
             lines += ["", "| not here | because |", "|---|---|"]
             for why in dict.fromkeys(c.absent.values()):
@@ -163,19 +176,18 @@ def document() -> str:
 
 
 def _excused() -> list[str]:
-    """The table of the excused parameters of the names that are here."""
+    """The table of the parameters that names which are here do not take."""
     used: Counter = Counter()
     for module, names in reference().items():
         ours = _module(module.replace("jax", "funcgrad", 1))
         for name, parameters in names.items():
-            if parameters is not None and hasattr(ours, name):
-                function = getattr(ours, name)
-                taken = {p.name for p in inspect.signature(function).parameters.values()}
-                for p in inspect.signature(eval(f"lambda {parameters}: None")).parameters:
-                    why = excuse(module, name, p)
-                    if why and p not in taken:
-                        key = p if PARAMETERS.get(p) == why else f"{module}.{name}: {p}"
-                        used[key, why] += 1
+            if parameters is None or not _here(ours, module, name):
+                continue
+            taken = {p.name: p.default for p in inspect.signature(getattr(ours, name)).parameters.values()}
+            for p in parsed(parameters):
+                why = excuse(module, name, p.name)
+                if why and (p.name not in taken or PARAMETERS.get(p.name) != why):
+                    used[p.name if PARAMETERS.get(p.name) == why else f"{module}.{name}: {p.name}", why] += 1
     return ["| parameter | functions | because |", "|---|---|---|"] + [
         f"| `{key}` | {n} | {why} |" for (key, why), n in sorted(used.items())]
 

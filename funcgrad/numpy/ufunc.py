@@ -40,15 +40,14 @@ class ufunc:
 
     def __init__(self, func: Callable, /, nin: int, nout: int, *, name: str | None = None, nargs: int | None = None,
                  identity: Any = None, call: Callable | None = None, reduce: Callable | None = None,
-                 accumulate: Callable | None = None, at: str | None = None):
-        """``call``, ``reduce`` and ``accumulate`` do for whole arrays what they are named after; ``at`` names the method of
-        ``x.at[...]`` that does."""
+                 accumulate: Callable | None = None, at: Callable | None = None, reduceat: Callable | None = None):
+        """``call``, ``reduce``, ``accumulate``, ``at`` and ``reduceat`` do for whole arrays what they are named after."""
         self.nin, self.nout, self.identity = operator.index(nin), operator.index(nout), identity
         self.nargs = self.nin if nargs is None else nargs
         self.__name__ = self.__qualname__ = name or getattr(func, "__name__", "ufunc")
         self.__doc__ = func.__doc__
         self._call = vectorize(func) if call is None else call
-        self._reduce, self._accumulate, self._at = reduce, accumulate, at
+        self._reduce, self._accumulate, self._at, self._reduceat = reduce, accumulate, at, reduceat
 
     def __repr__(self) -> str:
         return f"<fnp.ufunc '{self.__name__}'>"
@@ -115,6 +114,8 @@ class ufunc:
         Where ``indices[i] >= indices[i + 1]``, the result is the element at ``indices[i]``.
         """
         self._binary("reduceat", out)
+        if self._reduceat is not None:
+            return self._reduceat(a, indices, axis=axis, dtype=dtype)
         a, starts = moveaxis(self._elements(a, dtype), axis, 0), asarray(indices)
         ends = concatenate((starts[1:], full((1,), a.shape[0], starts.dtype)))
         shape = (-1,) + (1,) * (a.ndim - 1)
@@ -134,10 +135,10 @@ class ufunc:
         ``inplace`` must be False, since arrays are immutable.
         """
         if inplace:
-            raise NotImplementedError(message(f"{self.__name__}.at: arrays are immutable", "inplace=True", None, "inplace=False"))
+            raise NotImplementedError(message(f"{self.__name__}.at: arrays are immutable", "inplace=True", "inplace=False"))
         a = asarray(a)
         if self._at is not None:
-            return getattr(a.at[indices], self._at)(b)
+            return self._at(a, indices) if b is None else self._at(a, indices, b)
         places = reshape(iota(np.dtype("int64"), (a.size,)), a.shape)[indices]
         values = () if b is None else (reshape(broadcast_to(asarray(b), places.shape), (-1,)),)
 
@@ -216,11 +217,12 @@ def _numeric(function: Callable, identity: Any = None, **methods: Any) -> ufunc:
     return ufunc(function, nin=2, nout=1, name=function.__name__, identity=identity, call=function, **methods)
 
 
-add = _numeric(ufuncs.add, 0, reduce=reductions.sum, accumulate=reductions.cumsum, at="add")
+add = _numeric(ufuncs.add, 0, reduce=reductions.sum, accumulate=reductions.cumsum,
+               at=lambda a, indices, b: a.at[indices].add(b))
 multiply = _numeric(ufuncs.multiply, 1, reduce=reductions.prod, accumulate=reductions.cumprod)
-subtract = _numeric(ufuncs.subtract, at="subtract")
-maximum = _numeric(ufuncs.maximum, reduce=_extreme(reductions.max), at="max")
-minimum = _numeric(ufuncs.minimum, reduce=_extreme(reductions.min), at="min")
+subtract = _numeric(ufuncs.subtract, at=lambda a, indices, b: a.at[indices].subtract(b))
+maximum = _numeric(ufuncs.maximum, reduce=_extreme(reductions.max), at=lambda a, indices, b: a.at[indices].max(b))
+minimum = _numeric(ufuncs.minimum, reduce=_extreme(reductions.min), at=lambda a, indices, b: a.at[indices].min(b))
 logaddexp, logaddexp2 = _numeric(numeric.logaddexp, -np.inf), _numeric(numeric.logaddexp2, -np.inf)
 logical_and = _numeric(ufuncs.logical_and, True, reduce=_truth(reductions.all))
 logical_or = _numeric(ufuncs.logical_or, False, reduce=_truth(reductions.any))

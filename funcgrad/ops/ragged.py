@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from funcgrad import dtypes
 from funcgrad.core.array import describe
 from funcgrad.errors import message

@@ -2,17 +2,20 @@
 
 Run where JAX is installed: ``python tests/reference/make_jax_coverage.py``. The file holds {"jax": version, "modules":
 {module: {name: parameters}}}; the parameters stand as in a definition, such as "a, axis=None, *, keepdims=False", with
-"..." for a default that is not a literal. They are null for whatever is not a function: classes, constants, modules.
+"..." for a default that is not a literal. They are null for what has none to compare: constants, modules, enumerations.
 """
 import ast
+import enum
 import importlib
 import inspect
 import json
 import pkgutil
+import types
 from pathlib import Path
 
 import jax
 import jax.scipy
+import numpy as np
 
 MODULES = ["jax", "jax.numpy", "jax.numpy.linalg", "jax.numpy.fft", "jax.lax", "jax.lax.linalg", "jax.nn",
            "jax.nn.initializers", "jax.random", "jax.tree", "jax.tree_util", "jax.debug", "jax.flatten_util",
@@ -37,8 +40,10 @@ def shown(default):
 
 
 def parameters(value):
-    """The parameters of a function, as they stand in its definition; None for whatever is none."""
-    if inspect.isclass(value) or inspect.ismodule(value) or not callable(value):
+    """The parameters of a function or a class, as they stand in its definition; None for whatever is none."""
+    if not callable(value) or isinstance(value, (enum.EnumMeta, types.GenericAlias)) or hasattr(value, "__origin__") \
+            or getattr(value, "_is_protocol", False) \
+            or inspect.isclass(value) and issubclass(value, (BaseException, np.generic)):
         return None
     try:
         signature = inspect.signature(value)
