@@ -213,20 +213,22 @@ def _extreme(reduction: Callable) -> Callable:
     return reduce
 
 
-def _numeric(function: Callable, identity: Any = None, **methods: Any) -> ufunc:
-    return ufunc(function, nin=2, nout=1, name=function.__name__, identity=identity, call=function, **methods)
+def _binary(name: str, function: Callable, identity: Any = None, **methods: Any) -> ufunc:
+    return ufunc(function, nin=2, nout=1, name=name, identity=identity, call=function, **methods)
 
 
-add = _numeric(ufuncs.add, 0, reduce=reductions.sum, accumulate=reductions.cumsum,
-               at=lambda a, indices, b: a.at[indices].add(b))
-multiply = _numeric(ufuncs.multiply, 1, reduce=reductions.prod, accumulate=reductions.cumprod)
-subtract = _numeric(ufuncs.subtract, at=lambda a, indices, b: a.at[indices].subtract(b))
-maximum = _numeric(ufuncs.maximum, reduce=_extreme(reductions.max), at=lambda a, indices, b: a.at[indices].max(b))
-minimum = _numeric(ufuncs.minimum, reduce=_extreme(reductions.min), at=lambda a, indices, b: a.at[indices].min(b))
-logaddexp, logaddexp2 = _numeric(numeric.logaddexp, -np.inf), _numeric(numeric.logaddexp2, -np.inf)
-logical_and = _numeric(ufuncs.logical_and, True, reduce=_truth(reductions.all))
-logical_or = _numeric(ufuncs.logical_or, False, reduce=_truth(reductions.any))
-logical_xor = _numeric(ufuncs.logical_xor, False)
-bitwise_and, bitwise_or = _numeric(ufuncs.bitwise_and, -1), _numeric(ufuncs.bitwise_or, 0)
-bitwise_xor = _numeric(ufuncs.bitwise_xor, 0)
+add = _binary("add", ufuncs.add, 0, reduce=reductions.sum, accumulate=reductions.cumsum,
+              at=lambda a, indices, b: a.at[indices].add(b))
+multiply = _binary("multiply", ufuncs.multiply, 1, reduce=reductions.prod, accumulate=reductions.cumprod)
+subtract = _binary("subtract", ufuncs.subtract, at=lambda a, indices, b: a.at[indices].subtract(b))
+maximum = _binary("maximum", ufuncs.maximum, reduce=_extreme(reductions.max), at=lambda a, indices, b: a.at[indices].max(b))
+minimum = _binary("minimum", ufuncs.minimum, reduce=_extreme(reductions.min), at=lambda a, indices, b: a.at[indices].min(b))
+logaddexp = _binary("logaddexp", numeric.logaddexp, -np.inf)
+logaddexp2 = _binary("logaddexp2", numeric.logaddexp2, -np.inf)
+logical_and = _binary("logical_and", ufuncs.logical_and, True, reduce=_truth(reductions.all))
+logical_or = _binary("logical_or", ufuncs.logical_or, False, reduce=_truth(reductions.any))
+logical_xor = _binary("logical_xor", ufuncs.logical_xor, False)
+bitwise_and = _binary("bitwise_and", ufuncs.bitwise_and, -1)
+bitwise_or = _binary("bitwise_or", ufuncs.bitwise_or, 0)
+bitwise_xor = _binary("bitwise_xor", ufuncs.bitwise_xor, 0)
 negative = ufunc(ufuncs.negative, nin=1, nout=1, name="negative", call=ufuncs.negative)

@@ -144,7 +144,7 @@ def round(x: Any, rounding_method: RoundingMethod = RoundingMethod.AWAY_FROM_ZER
     if RoundingMethod(rounding_method) is RoundingMethod.TO_NEAREST_EVEN:
         return round_to_even(x)
     towards_zero = trunc(x)
-    far = ge(abs(sub(x, towards_zero)), 0.5)
+    far = bitwise_and(ge(abs(x), add(abs(towards_zero), 0.5)), ne(x, towards_zero))  # large numbers are whole
     return select_n(far, towards_zero, add(towards_zero, sign(x)))
 
 
