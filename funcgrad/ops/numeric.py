@@ -145,7 +145,7 @@ def round(x: Any, rounding_method: RoundingMethod = RoundingMethod.AWAY_FROM_ZER
         return round_to_even(x)
     towards_zero = trunc(x)
     far = bitwise_and(ge(abs(x), add(abs(towards_zero), 0.5)), ne(x, towards_zero))  # large numbers are whole
-    return select_n(far, towards_zero, add(towards_zero, sign(x)))
+    return add(towards_zero, mul(sign(x), convert_element_type(far, x.dtype, getattr(x, "weak_type", False))))
 
 
 def reduce_precision_impl(xp: Any, x: Any, *, exponent_bits: int, mantissa_bits: int) -> Any:
