@@ -27,10 +27,27 @@ from funcgrad.compiler.cpu import num_threads, set_num_threads
 from funcgrad.control.checkpoint import checkpoint
 from funcgrad.control.checkpoint import checkpoint as remat
 from funcgrad.control.custom import custom_jvp, custom_vjp
+from funcgrad.control.custom_gradient import custom_gradient
+from funcgrad.control.marks import named_call, named_scope
 from funcgrad.control.piecewise import piecewise
 from funcgrad.control.policies import checkpoint_name, checkpoint_policies
 from funcgrad.core.array import Array
+from funcgrad.core.array import aval_of as typeof
 from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.devices import (
+    block_until_ready,
+    default_backend,
+    device_count,
+    device_get,
+    device_put,
+    devices,
+    effects_barrier,
+    local_device_count,
+    local_devices,
+    process_count,
+    process_index,
+    process_indices,
+)
 from funcgrad.jit import disable_jit, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
@@ -65,20 +82,17 @@ def __getattr__(name: str):
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 
-def block_until_ready(x):
-    """Returns x: every operation is finished when it returns."""
-    return x
-
-
 float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
-    "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_jvp", "custom_vjp", "debug", "disable_jit",
-    "dtypes", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util", "float0", "grad",
-    "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares", "linear_transpose",
-    "linearize", "make_jaxpr", "minimize", "nn", "num_threads", "numpy", "optim", "piecewise", "pure_callback",
-    "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit", "tree", "tree_util",
-    "value_and_grad", "vjp", "vmap",
+    "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_gradient", "custom_jvp", "custom_vjp",
+    "debug", "default_backend", "device_count", "device_get", "device_put", "devices", "disable_jit", "dtypes",
+    "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util", "float0",
+    "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares",
+    "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
+    "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
+    "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",
+    "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
 ]

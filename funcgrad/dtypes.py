@@ -22,10 +22,14 @@ bfloat16 = np.dtype(ml_dtypes.bfloat16)
 float0 = np.dtype([("float0", np.void, 0)])
 """The dtype of the tangent of an integer or a bool: it has no values but zero."""
 
+FLOAT8 = tuple([f"float8_{layout}" for layout in (
+    "e3m4", "e4m3", "e4m3b11fnuz", "e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0fnu")])
+"""The 8-bit floats of ``ml_dtypes``, which meet no other float: they are for storage."""
+
 SHORT_NAMES = {
     "bool": "bool", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8", "uint16": "u16",
     "uint32": "u32", "uint64": "u64", "float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64",
-    "complex64": "c64", "complex128": "c128", "float8_e4m3fn": "f8_e4m3fn", "float8_e5m2": "f8_e5m2",
+    "complex64": "c64", "complex128": "c128", **{name: name.replace("float", "f") for name in FLOAT8},
 }
 
 PYTHON_SCALARS = {bool: np.dtype("bool"), int: np.dtype("int64"), float: np.dtype("float64"),
@@ -65,7 +69,7 @@ def join(a: tuple[np.dtype, bool], b: tuple[np.dtype, bool]) -> tuple[np.dtype, 
             if a[0] == b[0]:
                 return a[0], a[1] and b[1]
             other = b if dtype == a[0] else a
-            if other[1] and kind(other[0]) in "if":  # a weak scalar takes the narrow type
+            if kind(other[0]) in "biu" or other[1] and kind(other[0]) == "f":  # an integer never widens a float
                 return dtype, False
             raise TypeError(f"{a[0].name} and {b[0].name} have no common dtype: {dtype.name} is a storage type; convert "
                             f"with .astype(...) first")
@@ -89,7 +93,7 @@ def kind(dtype: np.dtype) -> str:
     """
     if dtype.kind in "biufc":
         return dtype.kind
-    if dtype.name in ("bfloat16",) or dtype.name.startswith("float8"):
+    if dtype.name == "bfloat16" or dtype.name in FLOAT8:
         return "f"
     return "V"
 
@@ -145,7 +149,7 @@ def as_dtype(dtype: Any) -> np.dtype:
     """
     if dtype in PYTHON_SCALARS:
         return PYTHON_SCALARS[dtype]
-    if isinstance(dtype, str) and dtype in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
+    if isinstance(dtype, str) and dtype in ("bfloat16", *FLOAT8):
         dtype = getattr(ml_dtypes, dtype)
     result = np.dtype(dtype)
     if not is_supported(result):
@@ -175,6 +179,6 @@ def finfo(dtype: Any) -> Any:
     return ml_dtypes.finfo(real_dtype(as_dtype(dtype)))
 
 
-def iinfo(dtype: Any) -> Any:
+def iinfo(int_type: Any) -> Any:
     """Limits of an integer dtype."""
-    return np.iinfo(as_dtype(dtype))
+    return np.iinfo(as_dtype(int_type))

@@ -22,12 +22,12 @@ from funcgrad.ops.structural import concatenate, convert_element_type, full, res
 from funcgrad.tree import tree_flatten, tree_unflatten
 
 
-def ravel_pytree(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+def ravel_pytree(pytree: Any) -> tuple[Any, Callable[[Any], Any]]:
     """``(vector, unravel)``: all leaves in one vector of their common dtype; ``unravel(vector)`` gives the tree back.
 
     unravel restores shapes and dtypes; it raises ValueError for a vector of another size, TypeError for another dtype.
     """
-    leaves, structure = tree_flatten(tree)
+    leaves, structure = tree_flatten(pytree)
     leaves = [as_value(x) for x in leaves]
     dtype = result_type_of("ravel_pytree", leaves)[0] if leaves else np.dtype("float32")
     sizes = [x.size for x in leaves]

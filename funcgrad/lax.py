@@ -9,15 +9,16 @@ In and out: arrays. These functions do what they say and little else: no axes ar
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from funcgrad.control.cond import cond, switch
 from funcgrad.control.loops import fori_loop, while_loop
+from funcgrad.control.marks import composite, optimization_barrier, platform_dependent, stage
+from funcgrad.control.reduce import reduce
 from funcgrad.control.reduce_window import reduce_window, reduce_window_shape_tuple
 from funcgrad.control.scan import associative_scan, map, scan
 from funcgrad.control.solve import custom_linear_solve, custom_root
-from funcgrad.errors import message
+from funcgrad.numpy.types import dtype_of
 from funcgrad.ops import structural
 from funcgrad.ops.collective import (
     all_gather,
@@ -140,7 +141,10 @@ from funcgrad.ops.layouts import (
     conv_shape_tuple,
     conv_transpose_shape_tuple,
 )
+from funcgrad.ops.numeric import mulhi, reduce_precision, round
+from funcgrad.ops.options import DotDimensionNumbers, Precision, PrecisionLike, RaggedDotDimensionNumbers, RoundingMethod
 from funcgrad.ops.promotion import broadcast_shape
+from funcgrad.ops.ragged import ragged_dot, ragged_dot_general
 from funcgrad.ops.random_bits import bitcast_convert_type
 from funcgrad.ops.reduction import (
     argmax,
@@ -158,7 +162,32 @@ from funcgrad.ops.reduction import (
     reduce_sum,
     reduce_xor,
 )
-from funcgrad.ops.sorting import sort, sort_key_val, top_k
+from funcgrad.ops.shapes import (
+    broadcast,
+    broadcast_in_dim,
+    broadcast_like,
+    broadcast_shapes,
+    broadcast_to_rank,
+    broadcasted_iota,
+    collapse,
+    convert_element_type,
+    empty,
+    expand_dims,
+    full_like,
+    iota,
+    pad,
+    reshape,
+    rev,
+    slice,
+    slice_in_dim,
+    split,
+    squeeze,
+    stack,
+    tile,
+    transpose,
+    unstack,
+)
+from funcgrad.ops.sorting import approx_max_k, approx_min_k, sort, sort_key_val, top_k
 from funcgrad.ops.special import (
     bessel_i0e,
     bessel_i1e,
@@ -177,65 +206,14 @@ from funcgrad.ops.special import (
 from funcgrad.ops.special import (
     regularized_incomplete_beta as betainc,
 )
-from funcgrad.ops.structural import (
-    broadcast_in_dim,
-    concatenate,
-    convert_element_type,
-    expand_dims,
-    full,
-    iota,
-    pad,
-    reshape,
-    rev,
-    select_n,
-    slice,
-    slice_in_dim,
-    squeeze,
-    transpose,
-)
+from funcgrad.ops.structural import concatenate, full, select_n
 from funcgrad.ops.windows import padtype_to_pads
 from funcgrad.tree import tree_map
 
 
-def broadcast(operand: Any, sizes: Sequence[int]) -> Any:
-    """operand with new leading axes of the sizes given."""
-    lead = tuple(sizes)
-    return broadcast_in_dim(operand, lead + operand.shape, range(len(lead), len(lead) + len(operand.shape)))
-
-
-def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
-    """The shape that the shapes given broadcast to. Raises ValueError if there is none."""
-    return broadcast_shape("broadcast_shapes", *[tuple(s) for s in shapes])
-
-
-def full_like(x: Any, fill_value: Any, dtype: Any = None, shape: Sequence[int] | None = None) -> Any:
-    """An array of one repeated scalar, with the shape and dtype of x unless others are given."""
-    return full(x.shape if shape is None else shape, fill_value, x.dtype if dtype is None else dtype)
-
-
-def broadcasted_iota(dtype: Any, shape: Sequence[int], dimension: int) -> Any:
-    """JAX's name for ``iota`` of a shape."""
-    return iota(dtype, shape, dimension)
-
-
-def split(operand: Any, sizes: Sequence[int], axis: int = 0) -> list[Any]:
-    """operand cut along an axis into parts of the sizes given. Raises ValueError unless they add up to its size."""
-    total = operand.shape[axis]
-    if sum(sizes) != total:
-        raise ValueError(message("split: the sizes do not add up", f"{tuple(sizes)} for axis {axis} of size {total}"))
-    ends = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
-    return [slice_in_dim(operand, a, b, axis=axis) for a, b in zip(ends, ends[1:], strict=False)]
-
-
-def collapse(operand: Any, start_dimension: int, stop_dimension: int | None = None) -> Any:
-    """operand with the axes from start to stop (exclusive) merged into one."""
-    ndim = len(operand.shape)
-    start = start_dimension % ndim
-    stop = ndim if stop_dimension is None else stop_dimension % (ndim + 1)
-    merged = 1
-    for n in operand.shape[start:stop]:
-        merged *= n
-    return reshape(operand, (*operand.shape[:start], merged, *operand.shape[stop:]))
+def dtype(x: Any) -> Any:
+    """The dtype of an array or a number, or the dtype that x names."""
+    return dtype_of(x)[0]
 
 
 def stop_gradient(x: Any) -> Any:

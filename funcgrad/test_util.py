@@ -32,25 +32,35 @@ def check_grads(f: Callable, args: Sequence[Any], order: int, modes: Sequence[st
 
     Raises AssertionError with the order, the mode and both values where they differ.
     """
+    _check(f, tuple(args), order, tuple(modes), atol, rtol, eps, "")
+
+
+def check_jvp(f: Callable, f_jvp: Callable, args: Sequence[Any], atol: float | None = None, rtol: float | None = None,
+              eps: float | None = 1e-4, err_msg: str = "") -> None:
+    """Compares a forward-mode derivative with a central difference, in one random direction.
+
+    ``f_jvp(args, tangents)`` is what ``jvp`` gives: the result and its tangent. Raises AssertionError where they differ.
+    """
     args = tuple(args)
-    generator = np.random.default_rng(0)
-    _check(f, args, order, tuple(modes), atol, rtol, eps, generator, "")
+    tangents = _random_like(args, np.random.default_rng(0))
+    out, out_dot = f_jvp(args, tangents)
+    _compare(f"value of jvp {err_msg}", out, tree_map(np.asarray, f(*args)), atol, rtol)
+    _compare(f"jvp {err_msg}", out_dot, numerical_jvp(f, args, tangents, eps), atol, rtol)
 
 
-def check_jvp(f: Callable, args: tuple, tangents: tuple, atol: float | None, rtol: float | None, eps: float | None,
-              label: str) -> None:
-    """One directional derivative by forward mode against a central difference."""
-    _, out_dot = jvp(f, args, tangents)
-    _compare(f"jvp {label}", out_dot, numerical_jvp(f, args, tangents, eps), atol, rtol)
+def check_vjp(f: Callable, f_vjp: Callable, args: Sequence[Any], atol: float | None = None, rtol: float | None = None,
+              eps: float | None = 1e-4, err_msg: str = "") -> None:
+    """Compares a pullback with a central difference, for one random cotangent paired with one random direction.
 
-
-def check_vjp(f: Callable, args: tuple, tangents: tuple, generator: np.random.Generator, atol: float | None,
-              rtol: float | None, eps: float | None, label: str) -> None:
-    """The pullback of a random cotangent, paired with a direction, against the paired central difference."""
-    out, pullback = vjp(f, *args)
+    ``f_vjp(*args)`` is what ``vjp`` gives: the result and its pullback. Raises AssertionError where they differ.
+    """
+    args, generator = tuple(args), np.random.default_rng(0)
+    tangents = _random_like(args, generator)
+    out, pullback = f_vjp(*args)
     cotangent = _random_like(out, generator)
     numeric = numerical_jvp(f, args, tangents, eps)
-    _compare(f"vjp {label}", _dot(pullback(cotangent), tangents), _dot(cotangent, numeric), atol, rtol)
+    _compare(f"value of vjp {err_msg}", out, tree_map(np.asarray, f(*args)), atol, rtol)
+    _compare(f"vjp {err_msg}", _dot(pullback(cotangent), tangents), _dot(cotangent, numeric), atol, rtol)
 
 
 def numerical_jvp(f: Callable, args: tuple, tangents: tuple, eps: float | None = None) -> Any:
@@ -74,20 +84,20 @@ def _move(x: Any, t: Any, step: float) -> Any:
 
 
 def _check(f: Callable, args: tuple, order: int, modes: tuple[str, ...], atol: float | None, rtol: float | None,
-           eps: float | None, generator: np.random.Generator, label: str) -> None:
-    tangents = tree_map(lambda x: _random(np.asarray(x), generator), args)
+           eps: float | None, label: str) -> None:
     if "fwd" in modes:
-        check_jvp(f, args, tangents, atol, rtol, eps, label)
+        check_jvp(f, lambda xs, tangents: jvp(f, xs, tangents), args, atol, rtol, eps, label)
         if order > 1:
-            _check(lambda *xs: jvp(f, xs, tangents)[1], args, order - 1, modes, atol, rtol, eps, generator, label + " of jvp")
+            tangents = _random_like(args, np.random.default_rng(order))
+            _check(lambda *xs: jvp(f, xs, tangents)[1], args, order - 1, modes, atol, rtol, eps, label + " of jvp")
     if "rev" in modes:
-        check_vjp(f, args, tangents, generator, atol, rtol, eps, label)
+        check_vjp(f, lambda *xs: vjp(f, *xs), args, atol, rtol, eps, label)
         if order > 1:
             def pulled(*xs: Any) -> Any:
                 out, pullback = vjp(f, *xs)
                 return pullback(tree_map(lambda x: np.ones(x.shape, x.dtype), out))
 
-            _check(pulled, args, order - 1, modes, atol, rtol, eps, generator, label + " of vjp")
+            _check(pulled, args, order - 1, modes, atol, rtol, eps, label + " of vjp")
 
 
 def _random(x: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -113,4 +123,4 @@ def _compare(what: str, found: Any, numeric: Any, atol: float | None, rtol: floa
         tolerance = TOLERANCE[x.dtype.name]
         np.testing.assert_allclose(
             x.astype(y.dtype), y, rtol=tolerance if rtol is None else rtol, atol=tolerance if atol is None else atol,
-            err_msg=f"{what.strip()} differs from the central difference")
+            err_msg=f"{what.strip()} differs from the {'function' if what.startswith('value') else 'central difference'}")

@@ -65,7 +65,7 @@ class FlattenedIndexKey:
         return f"[<flat index {self.key}>]"
 
 
-def keystr(path: KeyPath, *, simple: bool = False, separator: str = '') -> str:
+def keystr(keys: KeyPath, *, simple: bool = False, separator: str = '') -> str:
     """The text of a key path; ``simple`` drops brackets, dots and quotes.
 
     >>> path = (DictKey('dense'), SequenceKey(0))
@@ -75,7 +75,7 @@ def keystr(path: KeyPath, *, simple: bool = False, separator: str = '') -> str:
     def text(entry: Any) -> str:
         known = isinstance(entry, (SequenceKey, DictKey, GetAttrKey, FlattenedIndexKey))
         return str(next(iter(vars(entry).values())) if simple and known else entry)
-    return separator.join([text(entry) for entry in path])
+    return separator.join([text(entry) for entry in keys])
 
 
 # The order of dict keys -------------------------------------------------------------------------------------
@@ -619,6 +619,31 @@ def all_leaves(iterable: Iterable, is_leaf: IsLeaf = None) -> bool:
     return builtins.all([tree_structure(x, is_leaf) is LEAF for x in iterable])
 
 
+def is_tree_node(typ: type) -> bool:
+    """Whether instances of a class are nodes, not leaves."""
+    return _kinds[typ] is not None
+
+
+def flatten_one_level(tree: Any) -> tuple[Iterable[Any], Any]:
+    """The children of a node, and its static data. Raises ValueError for a leaf.
+
+    >>> flatten_one_level({'b': [1, 2], 'a': 3})
+    ((3, [1, 2]), ('a', 'b'))
+    """
+    kind = _kinds[type(tree)]
+    if kind is None:
+        raise ValueError(_message("flatten_one_level: a leaf has no children", repr(tree), "a node of a pytree",
+                                  "is_tree_node(type(x)) to ask first"))
+    meta, children = kind.split(tree)
+    return (tree if isinstance(tree, list | tuple) else tuple(children)), (meta[1] if type(tree) is dict else meta)
+
+
+def flatten_one_level_with_keys(tree: Any) -> tuple[Iterable[tuple[Any, Any]], Any]:
+    """As ``flatten_one_level``, with the key entry of each child: pairs ``(key entry, child)``."""
+    children, meta = flatten_one_level(tree)
+    return tuple(zip(_kinds[type(tree)].entries(tree), children, strict=True)), meta
+
+
 def treedef_children(treedef: TreeDef) -> list[TreeDef]:
     """The structures below the root: those of ``[1, (2,)]`` are ``[PyTreeDef(*), PyTreeDef((*,))]``."""
     return treedef.children()
@@ -745,6 +770,12 @@ def register_dataclass(nodetype: type, data_fields: Sequence[str] | None = None,
     return nodetype
 
 
+def static_field(**kwargs: Any) -> Any:
+    """``dataclasses.field`` of a static field, for ``register_dataclass``; its name in ``funcgrad.tree`` is ``static``."""
+    metadata = {**(kwargs.pop("metadata", None) or {}), "static": True}
+    return dataclasses.field(metadata=metadata, **kwargs)
+
+
 def register_static(cls: type) -> type:
     """Decorator that makes instances of a hashable class nodes without leaves, part of the structure."""
     _register(cls, _Kind(lambda tree: (tree, ()), lambda tree, _: tree, lambda _: []))
@@ -780,6 +811,6 @@ register_pytree_node(Partial, lambda p: ((p.args, p.keywords), p.func),
 
 all, broadcast, flatten, unflatten, map = tree_all, tree_broadcast, tree_flatten, tree_unflatten, tree_map
 leaves, structure, reduce, transpose = tree_leaves, tree_structure, tree_reduce, tree_transpose
-reduce_associative, static = tree_reduce_associative, register_static
+reduce_associative, static = tree_reduce_associative, static_field
 flatten_with_path, leaves_with_path = tree_flatten_with_path, tree_leaves_with_path
 map_with_path = tree_map_with_path

@@ -53,6 +53,7 @@ def _binary() -> list[Operation]:
         row("select scalar", lambda c, a, b: e.select(c, a, b), np.array(True), x, y),
         row("select_n", s.select_n, ints(3, low=0, high=3).astype(np.int32), real(3), real(3), real(3)),
         *[row(n, f, x, y, order=0) for n, f in dict(eq=e.eq, ne=e.ne, lt=e.lt, le=e.le, gt=e.gt, ge=e.ge).items()],
+        row("reduce_precision", lambda v: lax.reduce_precision(v, 8, 30), x, tolerance=1e-4, float32=False, order=1),
         row("is_finite", e.is_finite, np.array([1.0, np.inf, np.nan]), order=0),
     ]
 

@@ -364,3 +364,77 @@ def test_layers_refuse_what_does_not_fit():
         layer(params, 1.0)
     with pytest.raises(TypeError, match="argument 1 is not a layer"):
         nn.Sequential(layer, 3)
+
+
+# ---------------------------------------------------------------- attention
+
+
+def attended(query, key, value, mask, bias=0.0, scale=None):
+    """Attention written out in NumPy, for [batch, T, N, H] and one key head for each head of the query."""
+    logits = np.einsum("btnh,bsnh->bnts", query, key) * (query.shape[-1] ** -0.5 if scale is None else scale) + bias
+    logits = np.where(mask, logits, -1e300)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("bnts,bsnh->btnh", weights, value)
+
+
+B, T, S, N, H = 2, 5, 4, 4, 3
+Q, K, V = (np.random.default_rng(i).normal(size=(B, n, N, H)) for i, n in ((0, T), (1, S), (2, S)))
+ROW, COLUMN = np.arange(T)[:, None], np.arange(S)[None, :]
+BIAS = np.random.default_rng(3).normal(size=(B, 1, T, S))
+MASK = np.random.default_rng(4).random((1, N, T, S)) < 0.7
+ATTENTION = {
+    "plain": ({}, True), "causal": (dict(is_causal=True), COLUMN <= ROW), "mask": (dict(mask=MASK), MASK),
+    "window": (dict(local_window_size=1), abs(COLUMN - ROW) <= 1),
+    "window to the left": (dict(local_window_size=(2, 0)), (COLUMN <= ROW) & (COLUMN >= ROW - 2)),
+    "lengths of keys": (dict(key_value_seq_lengths=np.array([3, 4])), (COLUMN < np.array([3, 4])[:, None, None])[:, None]),
+    "sees nothing": (dict(mask=np.zeros((1, 1, T, S), bool)), False),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention(name):
+    options, mask = ATTENTION[name]
+    found = nn.dot_product_attention(Q, K, V, **options)
+    np.testing.assert_allclose(np.asarray(found), attended(Q, K, V, mask), rtol=1e-11)
+    single = nn.dot_product_attention(Q[1], K[1], V[1], **{k: v for k, v in options.items() if "lengths" not in k})
+    if "lengths" not in name:
+        np.testing.assert_allclose(np.asarray(single), np.asarray(found)[1], rtol=1e-11)
+
+
+def test_attention_with_bias_groups_lengths_and_residual():
+    found = nn.dot_product_attention(Q, K, V, BIAS, scale=0.3)
+    np.testing.assert_allclose(np.asarray(found), attended(Q, K, V, True, BIAS, 0.3), rtol=1e-11)
+    grouped = nn.dot_product_attention(Q, K[:, :, :2], V[:, :, :2])
+    repeated = attended(Q, np.repeat(K[:, :, :2], 2, 2), np.repeat(V[:, :, :2], 2, 2), True)
+    np.testing.assert_allclose(np.asarray(grouped), repeated, rtol=1e-11)
+    short = nn.dot_product_attention(Q, K, V, query_seq_lengths=np.array([3, 5]))
+    assert not np.any(short[0, 3:]) and np.all(np.asarray(short)[0, :3])
+    _, residual = nn.dot_product_attention(Q, K, V, return_residual=True)
+    logits = np.einsum("btnh,bsnh->btns", Q, K) / np.sqrt(H)
+    np.testing.assert_allclose(np.asarray(residual), np.log(np.exp(logits).sum(-1)), rtol=1e-11)
+    assert nn.dot_product_attention(*[fnp.asarray(x).astype("bfloat16") for x in (Q, K, V)]).dtype == fnp.bfloat16
+    check_grads(lambda q, k, v: nn.dot_product_attention(q, k, v, is_causal=True), (Q[:, :2, :2], K[:, :2, :2], V[:, :2, :2]), 1)
+
+
+def test_attention_of_what_does_not_fit():
+    with pytest.raises(ValueError, match="the shapes do not fit"):
+        nn.dot_product_attention(Q, K[:, :, :3], V[:, :, :3])
+    with pytest.raises(ValueError, match="no such implementation"):
+        nn.dot_product_attention(Q, K, V, implementation="cudnn")
+
+
+def test_orthogonal_initial_values():
+    key = fg.random.key(0)
+    for shape, axis in (((4, 3), -1), ((3, 4), -1), ((2, 3, 4), 0), ((5, 2), 0)):
+        values = np.moveaxis(np.asarray(nn.initializers.orthogonal(2.0, axis)(key, shape)), axis, -1)
+        matrix = values.reshape(-1, shape[axis]) / 2
+        gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+        np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)
+    kernel = np.asarray(nn.initializers.delta_orthogonal()(key, (3, 2, 4), "float32"))
+    assert kernel.dtype == np.float32 and not kernel[[0, 2]].any()
+    np.testing.assert_allclose(kernel[1] @ kernel[1].T, np.eye(2), atol=1e-6)
+    with pytest.raises(ValueError, match="a matrix has two axes"):
+        nn.initializers.orthogonal()(key, (3,))
+    with pytest.raises(ValueError, match="not the shape of such a kernel"):
+        nn.initializers.delta_orthogonal()(key, (3, 4, 2))

@@ -3,10 +3,8 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 import pickle
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -322,11 +320,3 @@ def test_every_name_is_documented_and_is_what_numpy_calls_it():
         value = getattr(fnp, name)
         if callable(value) and not isinstance(value, type) and value.__class__.__name__ == "function":
             assert value.__doc__, name
-
-
-def test_names_of_jax_numpy():
-    names = json.loads((Path(__file__).parent / "reference" / "names.json").read_text())["numpy"]
-    later = {"linalg", "frompyfunc", "iterable", "polyfit", "roots", "ufunc"}
-    narrow = {n for n in names if n.startswith(("float4", "float6", "float8", "int1", "int2", "int4", "uint1", "uint2", "uint4"))}
-    missing = set(names) - set(fnp.__all__) - later - narrow
-    assert not missing

@@ -339,7 +339,7 @@ def test_register_dataclass_with_given_fields():
 
 
 def test_register_static():
-    @ft.static
+    @ft.register_static
     class Mode(str):
         pass
     assert ft.flatten([Mode("a"), 1])[0] == [1]

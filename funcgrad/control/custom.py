@@ -38,16 +38,26 @@ from funcgrad.tree import keystr, tree_flatten, tree_flatten_with_path, tree_lea
 class _Custom:
     """What both decorators share: which arguments are differentiated, and the tree of the results."""
 
-    def __init__(self, fun: Callable, nondiff_argnums: int | Sequence[int] = ()):
+    def __init__(self, fun: Callable, nondiff_argnums: int | Sequence[int] = (), nondiff_argnames: str | Sequence[str] = ()):
         check_callable(fun, type(self).__name__)
         functools.update_wrapper(self, fun)
         self.fun = fun
-        self.nondiff_argnums = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+        argnums = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
         try:
             self._signature = inspect.signature(fun)
             self._count = len(self._signature.parameters)
         except ValueError:  # some builtins do not tell
             self._signature, self._count = None, -1
+        names = (nondiff_argnames,) if isinstance(nondiff_argnames, str) else tuple(nondiff_argnames)
+        self.nondiff_argnums = tuple({*argnums, *[self._position(name) for name in names]})
+
+    def _position(self, name: str) -> int:
+        """Where the function has the parameter. Raises ValueError if it has none of that name."""
+        parameters = [] if self._signature is None else list(self._signature.parameters)
+        if name not in parameters:
+            raise ValueError(message(f"{type(self).__name__}: {function_name(self.fun)} has no parameter of this name",
+                                     repr(name), ", ".join(parameters)))
+        return parameters.index(name)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else functools.partial(self, instance)

@@ -145,8 +145,8 @@ class DeviceArray(Array):
 
     @property
     def __array_interface__(self) -> dict:
-        # NumPy then asks __array__: a scalar has no buffer that would outlive this call, and bfloat16 no name here.
-        if not isinstance(self._data, np.ndarray) or self._data.dtype.kind == "V":
+        # NumPy then asks __array__: a scalar has no buffer that would outlive this call, and the dtypes of ml_dtypes no name.
+        if not isinstance(self._data, np.ndarray) or self._data.dtype.isbuiltin != 1:
             raise AttributeError("__array_interface__")
         return read_only_view(self._data).__array_interface__
 

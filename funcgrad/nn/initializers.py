@@ -128,6 +128,46 @@ _DISTRIBUTIONS: dict[str, Callable] = {
 }
 
 
+def orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
+    """An initializer of matrices with orthonormal rows or columns, whichever are fewer, times ``scale``.
+
+    The columns lie along ``column_axis``; all other axes together are the rows. Saxe et al., "Exact solutions to the nonlinear
+    dynamics of learning in deep linear neural networks", https://arxiv.org/abs/1312.6120.
+    """
+    made = dtype
+
+    def init(key: Any, shape: Sequence[int], dtype: Any = made) -> Any:
+        dtype, shape = _dtype(dtype), tuple(shape)
+        if len(shape) < 2:
+            raise ValueError(message("orthogonal: a matrix has two axes", shape, "a shape with at least two axes"))
+        columns = shape[column_axis]
+        rest = [n for i, n in enumerate(shape) if i != column_axis % len(shape)]
+        matrix = random.orthogonal(key, math.prod(rest), (), dtype, m=columns)
+        return fnp.moveaxis(fnp.reshape(matrix, (*rest, columns)), -1, column_axis) * fnp.asarray(scale, dtype)
+
+    return init
+
+
+def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None) -> Initializer:
+    """An initializer of the kernels of convolutions, (..., inputs, outputs): orthogonal in the centre and zero elsewhere.
+
+    Raises ValueError unless there are 1 to 3 axes of space and at least as many outputs as inputs. Xiao et al., "Dynamical
+    isometry and a mean field theory of CNNs", https://arxiv.org/abs/1806.05393.
+    """
+    made = dtype
+
+    def init(key: Any, shape: Sequence[int], dtype: Any = made) -> Any:
+        dtype, shape = _dtype(dtype), tuple(shape)
+        if len(shape) not in (3, 4, 5) or shape[-1] < shape[-2]:
+            raise ValueError(message("delta_orthogonal: not the shape of such a kernel", shape,
+                                     "3 to 5 axes, the last at least as large as the one before it"))
+        matrix = orthogonal(scale, column_axis, dtype)(key, shape[-2:])
+        centre = tuple([(n - 1) // 2 for n in shape[:-2]])
+        return fnp.zeros(shape, dtype).at[centre].set(matrix)
+
+    return init
+
+
 def _named(name: str, scale: float, mode: str, distribution: str, source: str) -> Callable[..., Initializer]:
     """A maker of initializers: ``variance_scaling`` with its first three arguments given."""
 

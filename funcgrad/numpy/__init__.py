@@ -243,8 +243,14 @@ from funcgrad.numpy.types import (
     double,
     finfo,
     flexible,
+    float8_e3m4,
+    float8_e4m3,
+    float8_e4m3b11fnuz,
     float8_e4m3fn,
+    float8_e4m3fnuz,
     float8_e5m2,
+    float8_e5m2fnuz,
+    float8_e8m0fnu,
     float16,
     float32,
     float64,
@@ -262,6 +268,7 @@ from funcgrad.numpy.types import (
     isdtype,
     isscalar,
     issubdtype,
+    iterable,
     ndim,
     number,
     object_,
@@ -278,12 +285,29 @@ from funcgrad.numpy.types import (
     uint64,
     unsignedinteger,
 )
+from funcgrad.numpy.ufunc import (
+    add,
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    frompyfunc,
+    logaddexp,
+    logaddexp2,
+    logical_and,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    subtract,
+    ufunc,
+)
 from funcgrad.numpy.ufuncs import (
     abs,
     absolute,
     acos,
     acosh,
-    add,
     allclose,
     angle,
     arccos,
@@ -301,14 +325,11 @@ from funcgrad.numpy.ufuncs import (
     atan,
     atan2,
     atanh,
-    bitwise_and,
     bitwise_count,
     bitwise_invert,
     bitwise_left_shift,
     bitwise_not,
-    bitwise_or,
     bitwise_right_shift,
-    bitwise_xor,
     cbrt,
     ceil,
     clip,
@@ -356,16 +377,9 @@ from funcgrad.numpy.ufuncs import (
     log,
     log1p,
     log2,
-    logical_and,
     logical_not,
-    logical_or,
-    logical_xor,
-    maximum,
-    minimum,
     mod,
-    multiply,
     nan_to_num,
-    negative,
     nextafter,
     not_equal,
     positive,
@@ -385,13 +399,12 @@ from funcgrad.numpy.ufuncs import (
     sinh,
     sqrt,
     square,
-    subtract,
     tan,
     tanh,
     true_divide,
     trunc,
 )
-from funcgrad.ops.numeric import log10, logaddexp, logaddexp2
+from funcgrad.ops.numeric import log10
 from funcgrad.ops.special import bessel_i0 as i0
 
 __array_api_version__ = API_VERSIONS[-1]
@@ -409,8 +422,9 @@ __all__ = [
     # types: element types, and questions about them
     "ComplexWarning", "astype", "bfloat16", "bool_", "can_cast", "cdouble", "character", "complex128", "complex64",
     "complex_", "complexfloating", "csingle", "double", "finfo", "flexible", "float16", "float32", "float64",
-    "float8_e4m3fn", "float8_e5m2", "float_", "floating", "generic", "iinfo", "inexact", "int16", "int32", "int64",
-    "int8", "int_", "integer", "isdtype", "isscalar", "issubdtype", "ndim", "number", "object_", "promote_types",
+    "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2",
+    "float8_e5m2fnuz", "float8_e8m0fnu", "float_", "floating", "generic", "iinfo", "inexact", "int16", "int32", "int64",
+    "int8", "int_", "integer", "isdtype", "isscalar", "issubdtype", "iterable", "ndim", "number", "object_", "promote_types",
     "result_type", "shape", "signedinteger", "single", "size", "uint", "uint16", "uint32", "uint64", "uint8",
     "unsignedinteger",
     # inspection: the array API standard's questions about the namespace
@@ -479,8 +493,8 @@ __all__ = [
     "poly", "polyadd", "polyder", "polydiv", "polyint", "polymul", "polysub", "polyval", "vander",
     # calculus: differences, integrals, interpolation
     "diff", "ediff1d", "gradient", "interp", "trapezoid", "unwrap",
-    # functional: functions of functions
-    "apply_along_axis", "apply_over_axes", "fromfunction", "piecewise", "vectorize",
+    # functional, ufunc: functions of functions
+    "apply_along_axis", "apply_over_axes", "fromfunction", "frompyfunc", "piecewise", "ufunc", "vectorize",
     # index_tricks: r_ and c_
     "c_", "r_",
     # ops: special functions

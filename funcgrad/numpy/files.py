@@ -59,8 +59,8 @@ def array_str(a: Any, max_line_width: int | None = None, precision: int | None =
 set_printoptions, get_printoptions, printoptions = np.set_printoptions, np.get_printoptions, np.printoptions
 
 
-def save(file: Any, arr: Any) -> None:
-    """Writes an array to a ``.npy`` file."""
+def save(file: Any, arr: Any, allow_pickle: bool = True) -> None:
+    """Writes an array to a ``.npy`` file. Nothing is pickled, since arrays hold numbers."""
     np.save(file, np.asarray(arr), allow_pickle=False)
 
 

@@ -229,11 +229,17 @@ def delete(arr: Any, obj: Any, axis: int | None = None, *, assume_unique_indices
     return take(arr, add(rest, s.sum_over(s.convert_element_type(passed, rest.dtype), (0,))), axis, mode="clip")
 
 
-def trim_zeros(filt: Any, trim: str = "fb") -> Any:
-    """A vector without the zeros at its front ("f"), its back ("b"), or both. Its values must be known."""
+def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
+    """An array without the zeros at the front ("f"), the back ("b"), or both, of some axes (None: all).
+
+    Slices are cut off that hold nothing but zeros, and lie before or behind all others. The values must be known.
+    """
     x = array(filt, copy=False)
-    if len(x.shape) != 1 or not dtypes.is_supported(x.dtype):
-        raise ValueError(message("trim_zeros: a vector is needed", describe(x), "one axis"))
-    nonzero = np.flatnonzero(_must_know("trim_zeros", "the size", x, "a slice"))
-    first, last = (int(nonzero[0]), int(nonzero[-1]) + 1) if nonzero.size else (x.size, x.size)
-    return s.slice_in_dim(x, first if "f" in trim.lower() else 0, last if "b" in trim.lower() else x.size)
+    if not dtypes.is_supported(x.dtype):
+        raise TypeError(message("trim_zeros: an array of numbers is needed", describe(x)))
+    places = np.nonzero(_must_know("trim_zeros", "the size", x, "a slice"))
+    for d in as_axes("trim_zeros", axis, len(x.shape)):
+        n = x.shape[d]
+        first, last = (int(places[d].min()), int(places[d].max()) + 1) if places[d].size else (n, n)
+        x = s.slice_in_dim(x, first if "f" in trim.lower() else 0, last if "b" in trim.lower() else n, axis=d)
+    return x

@@ -92,10 +92,12 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
                    unique_indices=unique_indices)
 
 
-def take_along_axis(arr: Any, indices: Any, axis: int | None = -1, mode: Any = None, fill_value: Any = None) -> Any:
+def take_along_axis(arr: Any, indices: Any, axis: int | None = -1, mode: Any = None, fill_value: Any = None, *,
+                    wrap_negative_indices: bool | None = None) -> Any:
     """``result[i, j, ...] = arr[i, indices[i, j, ...], ...]``: elements picked along one axis, row by row.
 
-    ``indices`` has as many axes as arr; the other axes broadcast. With axis None both are used flat.
+    ``indices`` has as many axes as arr; the other axes broadcast. With axis None both are used flat. A negative index counts
+    from the end, or is out of bounds with ``wrap_negative_indices=False``.
     """
     arr, indices = _array("take_along_axis", arr), unary_arg("take_along_axis", indices)
     if dtypes.kind(indices.dtype) not in "iu":
@@ -111,6 +113,8 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1, mode: Any = N
     arr = broadcast_to(arr, lead[:axis] + (n,) + lead[axis + 1:])
     indices = broadcast_to(indices, lead[:axis] + (count,) + lead[axis + 1:])
     mode = checked_mode(mode)
+    if wrap_negative_indices is False:
+        indices = where(indices < 0, 0 if mode == "clip" else n, convert_element_type(indices, "int64"))
     if mode != "raise":
         value = np.asarray(indices) if isinstance(indices, DeviceArray) else indices
         indices, mode = resolved(value, n, mode, True), "promise_in_bounds" if mode == "wrap" else mode
@@ -320,8 +324,12 @@ def _unraveled(flat: Any, shape: Shape) -> tuple:
     return tuple(reversed(out))
 
 
-def ravel_multi_index(multi_index: Sequence[Any], dims: Sequence[int], mode: Any = "raise", order: str = "C") -> Any:
-    """The flat index of elements from their indices along each axis. mode: "raise" (needs values), "wrap", "clip"."""
+def ravel_multi_index(multi_index: Sequence[Any], dims: Sequence[int], mode: Any = "raise", order: str = "C", *,
+                      dtype: Any = None) -> Any:
+    """The flat index of elements from their indices along each axis. mode: "raise" (needs values), "wrap", "clip".
+
+    The result is int64 unless ``dtype`` says otherwise.
+    """
     dims = tuple(map(operator.index, dims))
     if len(multi_index) != len(dims):
         raise ValueError(message("fnp.ravel_multi_index: one index array for each axis is needed",
@@ -341,7 +349,7 @@ def ravel_multi_index(multi_index: Sequence[Any], dims: Sequence[int], mode: Any
         else:
             index = where(index < 0, 0, where(index > n - 1, n - 1, index))
         total = index if total is None else add(mul(total, n), index)
-    return total
+    return total if dtype is None else convert_element_type(total, dtype)
 
 
 def ix_(*args: Any) -> tuple:

@@ -57,8 +57,8 @@ int8, int16, int32, int64 = (ScalarType(f"int{n}", f"int{n}") for n in (8, 16, 3
 uint8, uint16, uint32, uint64 = (ScalarType(f"uint{n}", f"uint{n}") for n in (8, 16, 32, 64))
 float16, float32, float64 = (ScalarType(f"float{n}", f"float{n}") for n in (16, 32, 64))
 bfloat16 = ScalarType("bfloat16", dtypes.bfloat16)
-float8_e4m3fn = ScalarType("float8_e4m3fn", dtypes.as_dtype("float8_e4m3fn"))
-float8_e5m2 = ScalarType("float8_e5m2", dtypes.as_dtype("float8_e5m2"))
+(float8_e3m4, float8_e4m3, float8_e4m3b11fnuz, float8_e4m3fn, float8_e4m3fnuz, float8_e5m2, float8_e5m2fnuz,
+ float8_e8m0fnu) = (ScalarType(name, dtypes.as_dtype(name)) for name in dtypes.FLOAT8)
 complex64, complex128 = ScalarType("complex64", "complex64"), ScalarType("complex128", "complex128")
 int_, uint, float_, complex_ = int64, uint64, float64, complex128
 single, double, csingle, cdouble = float32, float64, complex64, complex128
@@ -162,6 +162,11 @@ def check_device(name: str, device: Any) -> None:
 def isscalar(element: Any) -> bool:
     """Whether the element is a number, or an array without axes."""
     return np.isscalar(element) or isinstance(element, Array) and element.ndim == 0
+
+
+def iterable(y: Any) -> bool:
+    """Whether one can go through the elements of y; of an array without axes one cannot."""
+    return y.ndim > 0 if isinstance(y, Array) else np.iterable(y)
 
 
 def ndim(a: Any) -> int:

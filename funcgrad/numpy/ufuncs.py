@@ -152,7 +152,7 @@ def real_arg(name: str, x: Any) -> Any:
 def _rounding(name: str, function: Callable) -> Callable:
     """floor, ceil, trunc: integers are their own result."""
 
-    def rounded(x: Any, /) -> Any:
+    def rounded(x: Any) -> Any:
         x = unary_arg(name, x)
         return function(x) if dtypes.is_inexact(x.dtype) else x
 
@@ -342,12 +342,12 @@ def _all_equal(a: Any, b: Any, equal_nan: bool) -> Any:
 # ---------------------------------------------------------------- extremes and replacement
 
 
-def fmax(x1: Any, x2: Any, /) -> Any:
+def fmax(x1: Any, x2: Any) -> Any:
     """The larger of x1 and x2, and the one that is a number where the other is NaN."""
     return where(bitwise_or(greater(x1, x2), isnan(x2)), x1, x2)
 
 
-def fmin(x1: Any, x2: Any, /) -> Any:
+def fmin(x1: Any, x2: Any) -> Any:
     """The smaller of x1 and x2, and the one that is a number where the other is NaN."""
     return where(bitwise_or(less(x1, x2), isnan(x2)), x1, x2)
 
@@ -430,7 +430,7 @@ def bitwise_count(x: Any, /) -> Any:
     return convert_element_type(e.population_count(absolute(x)), np.uint8)
 
 
-def lcm(x1: Any, x2: Any, /) -> Any:
+def lcm(x1: Any, x2: Any) -> Any:
     """The least common multiple of integers; 0 where either is 0. Raises ValueError on floats."""
     x1, x2 = promote_args("lcm", (x1, x2))
     divisor = gcd(x1, x2)

@@ -42,10 +42,11 @@ _NO_PARAMS: dict = {}
 
 def unary(primitive: Primitive, inexact: bool, doc: str) -> Callable:
     """The user function of a primitive of one argument; ``inexact`` ones convert integers to floats."""
-    name = primitive.name
-    prepare = inexact_arg if inexact else unary_arg
+    return _unary(primitive, primitive.name, doc, inexact_arg if inexact else unary_arg)
 
-    def function(x: Any, /) -> Any:
+
+def _unary(primitive: Primitive, name: str, doc: str, prepare: Callable) -> Callable:
+    def function(x: Any) -> Any:
         return current_trace.get().process(primitive, (prepare(name, x),), _NO_PARAMS)[0]
 
     return _named(function, name, doc)
@@ -53,9 +54,11 @@ def unary(primitive: Primitive, inexact: bool, doc: str) -> Callable:
 
 def binary(primitive: Primitive, doc: str, prepare: Callable = promote) -> Callable:
     """The user function of a primitive of two arguments, which ``prepare`` promotes and broadcasts."""
-    name = primitive.name
+    return _binary(primitive, primitive.name, doc, prepare)
 
-    def function(x: Any, y: Any, /) -> Any:
+
+def _binary(primitive: Primitive, name: str, doc: str, prepare: Callable) -> Callable:
+    def function(x: Any, y: Any) -> Any:
         return current_trace.get().process(primitive, prepare(name, x, y), _NO_PARAMS)[0]
 
     return _named(function, name, doc)
@@ -165,11 +168,15 @@ floor_divide = binary(floor_divide_p, "The quotient rounded towards minus infini
 remainder = binary(remainder_p, "The remainder of floor division, with the sign of y, as Python's %.", promote_numeric)
 maximum = max = binary(max_p, "The larger of x and y; NaN if either is NaN. Gradient at a tie: half each, 0 beside a number.")
 minimum = min = binary(min_p, "The smaller of x and y; NaN if either is NaN. Gradient at a tie: half each, 0 beside a number.")
-nextafter = binary(nextafter_p, "The next floating point number after x in the direction of y.", promote_inexact)
 hypot = binary(hypot_p, "sqrt(x*x + y*y) without overflow; its gradient at (0, 0) is taken as 0.", promote_inexact)
 
 
-def subtract(x: Any, y: Any, /) -> Any:
+def nextafter(x1: Any, x2: Any) -> Any:
+    """The next floating point number after x1 in the direction of x2."""
+    return nextafter_p.bind(*promote_inexact("nextafter", x1, x2))[0]
+
+
+def subtract(x: Any, y: Any) -> Any:
     """x - y, element by element. Raises TypeError on bools, where subtraction has no meaning."""
     x, y = promote("subtract", x, y)
     if x.dtype.kind == "b":
@@ -181,7 +188,7 @@ def subtract(x: Any, y: Any, /) -> Any:
 sub = subtract
 
 
-def neg(x: Any, /) -> Any:
+def neg(x: Any) -> Any:
     """-x. Raises TypeError on bools."""
     x = unary_arg("neg", x)
     if x.dtype.kind == "b":
@@ -263,30 +270,35 @@ def clz_impl(xp: Any, x: Any) -> Any:
 clz_p = _bitwise("clz", clz_impl, "clz({0})")
 
 
-def _integers(function: Callable, name: str) -> Callable:
-    """Refuses floats, with the function's name."""
-
-    def checked(*args: Any) -> Any:
-        args = tuple(promote_args(name, args))
-        if args[0].dtype.kind not in "biu":
-            raise TypeError(message(f"{name}: only integers and bools", ", ".join(map(describe, args)),
-                                    "integer or bool arrays", "x.astype(int), or a comparison that gives bools"))
-        return function(*args)
-
-    return _named(checked, name, function.__doc__ or "")
+def _integers(name: str, prepare: Callable, *args: Any) -> Any:
+    """The operands as ``prepare`` makes them. Refuses floats, with the function's name."""
+    out = prepare(name, *args)
+    first = out[0] if type(out) is tuple else out
+    if first.dtype.kind not in "biu":
+        raise TypeError(message(f"{name}: only integers and bools", ", ".join(map(describe, args)),
+                                "integer or bool arrays", "x.astype(int), or a comparison that gives bools"))
+    return out
 
 
-bitwise_and = _integers(binary(and_p, "x & y, bit by bit."), "bitwise_and")
-bitwise_or = _integers(binary(or_p, "x | y, bit by bit."), "bitwise_or")
-bitwise_xor = _integers(binary(xor_p, "x ^ y, bit by bit."), "bitwise_xor")
-bitwise_not = _integers(unary(not_p, False, "~x: every bit flipped; on bools, logical not."), "bitwise_not")
-population_count = _integers(unary(population_count_p, False, "The number of set bits."), "population_count")
-clz = _integers(unary(clz_p, False, "The number of leading zero bits."), "clz")
-shift_left = _integers(binary(shift_left_p, "x * 2**y by shifting bits.", promote_numeric), "shift_left")
-shift_right_arithmetic = _integers(binary(
-    shift_right_arithmetic_p, "x >> y, filling with the sign bit.", promote_numeric), "shift_right_arithmetic")
-shift_right_logical = _integers(binary(
-    shift_right_logical_p, "x >> y, filling with zeros.", promote_numeric), "shift_right_logical")
+def _integer_unary(primitive: Primitive, name: str, doc: str) -> Callable:
+    return _unary(primitive, name, doc, lambda name, x: _integers(name, unary_arg, x))
+
+
+def _integer_binary(primitive: Primitive, name: str, doc: str, prepare: Callable = promote) -> Callable:
+    return _binary(primitive, name, doc, lambda name, x, y: _integers(name, prepare, x, y))
+
+
+bitwise_and = _integer_binary(and_p, "bitwise_and", "x & y, bit by bit.")
+bitwise_or = _integer_binary(or_p, "bitwise_or", "x | y, bit by bit.")
+bitwise_xor = _integer_binary(xor_p, "bitwise_xor", "x ^ y, bit by bit.")
+bitwise_not = _integer_unary(not_p, "bitwise_not", "~x: every bit flipped; on bools, logical not.")
+population_count = _integer_unary(population_count_p, "population_count", "The number of set bits.")
+clz = _integer_unary(clz_p, "clz", "The number of leading zero bits.")
+shift_left = _integer_binary(shift_left_p, "shift_left", "x * 2**y by shifting bits.", promote_numeric)
+shift_right_arithmetic = _integer_binary(
+    shift_right_arithmetic_p, "shift_right_arithmetic", "x >> y, filling with the sign bit.", promote_numeric)
+shift_right_logical = _integer_binary(
+    shift_right_logical_p, "shift_right_logical", "x >> y, filling with zeros.", promote_numeric)
 
 # ---------------------------------------------------------------- rounding and sign
 
@@ -313,7 +325,7 @@ is_finite = unary(is_finite_p, True, "True where x is neither infinite nor NaN."
 abs_p = elementwise("abs", lambda xp, x: xp.abs(x), Partials(lambda y, x: sign(x)), "abs({0})", taylor=PIECEWISE_LINEAR)
 
 
-def abs(x: Any, /) -> Any:
+def abs(x: Any) -> Any:
     """The absolute value; its gradient at 0 is 0. For complex x, the modulus, which is real."""
     x = unary_arg("abs", x)
     return hypot(real(x), imag(x)) if x.dtype.kind == "c" else abs_p.bind(x)[0]
@@ -363,7 +375,7 @@ square = unary(square_p, False, "x * x.")
 logistic = unary(logistic_p, True, "1 / (1 + exp(-x)), without overflow.")
 
 
-def reciprocal(x: Any, /) -> Any:
+def reciprocal(x: Any) -> Any:
     """1 / x, in floating point."""
     x = inexact_arg("reciprocal", x)
     return div_p.bind(x.dtype.type(1), x)[0]
@@ -434,7 +446,7 @@ pow_p = elementwise("pow", lambda xp, x, y: xp.power(x, y), Partials(_pow_base_p
                     "pow({0}, {1})", taylor=pow_taylor)
 
 
-def power(x: Any, y: Any, /) -> Any:
+def power(x: Any, y: Any) -> Any:
     """x ** y. A Python integer y is a repeated multiplication. Raises ValueError for integers to negative powers."""
     if type(y) is int:
         return integer_pow(x, y)
@@ -523,25 +535,25 @@ complex_p = elementwise("complex", complex_impl, LINEAR, "complex({0}, {1})", sh
                         transpose=_complex_transpose)
 
 
-def real(x: Any, /) -> Any:
+def real(x: Any) -> Any:
     """The real part; real arrays are returned as they are."""
     x = unary_arg("real", x)
     return real_p.bind(x)[0] if x.dtype.kind == "c" else x
 
 
-def imag(x: Any, /) -> Any:
+def imag(x: Any) -> Any:
     """The imaginary part; zeros for real arrays."""
     x = unary_arg("imag", x)
     return imag_p.bind(x)[0] if x.dtype.kind == "c" else full(x.shape, x.dtype.type(0))
 
 
-def conj(x: Any, /) -> Any:
+def conj(x: Any) -> Any:
     """The complex conjugate; real arrays are returned as they are."""
     x = unary_arg("conj", x)
     return conj_p.bind(x)[0] if x.dtype.kind == "c" else x
 
 
-def complex(x: Any, y: Any, /) -> Any:
+def complex(x: Any, y: Any) -> Any:
     """x + 1j * y, from two real arrays."""
     x, y = promote_inexact("complex", x, y)
     if x.dtype.name not in ("float32", "float64"):
@@ -552,10 +564,9 @@ def complex(x: Any, y: Any, /) -> Any:
 # ---------------------------------------------------------------- clamp
 
 
-def clamp(lower: Any, x: Any, upper: Any) -> Any:
+def clamp(min: Any, x: Any, max: Any) -> Any:
     """x kept between two bounds, each of its shape or a scalar; the gradient is 0 where x was moved."""
-    lower, x, upper = promote_args("clamp", (lower, x, upper))
-    return clamp_p.bind(lower, x, upper)[0]
+    return clamp_p.bind(*promote_args("clamp", (min, x, max)))[0]
 
 
 def _inside(z: Any, lower: Any, x: Any, upper: Any) -> Any:
@@ -573,7 +584,7 @@ clamp_p = elementwise(
     taylor=PIECEWISE_LINEAR)
 
 
-def select(predicate: Any, on_true: Any, on_false: Any) -> Any:
+def select(pred: Any, on_true: Any, on_false: Any) -> Any:
     """``on_true`` where the predicate holds, else ``on_false``; the two are promoted to one dtype and shape."""
     on_true, on_false = promote_args("select", (on_true, on_false))
-    return select_n(predicate, on_false, on_true)
+    return select_n(pred, on_false, on_true)

@@ -117,33 +117,38 @@ def _starts(name: str, starts: Any, shape: Shape, sizes: Shape, negative: Any) -
     return out, tuple(wrap)
 
 
-def dynamic_slice_in_dim(operand: Any, start_index: Any, slice_size: int, axis: int = 0) -> Any:
+def dynamic_slice_in_dim(operand: Any, start_index: Any, slice_size: int, axis: int = 0, *,
+                         allow_negative_indices: bool = True) -> Any:
     """``dynamic_slice`` along one axis."""
     axis = checked_axis("dynamic_slice_in_dim", axis, operand)
     sizes = list(operand.shape)
     sizes[axis] = operator.index(slice_size)
-    return dynamic_slice(operand, _at_axis(operand, start_index, axis), sizes)
+    return dynamic_slice(operand, _at_axis(operand, start_index, axis), sizes, allow_negative_indices=allow_negative_indices)
 
 
-def dynamic_index_in_dim(operand: Any, index: Any, axis: int = 0, keepdims: bool = True) -> Any:
+def dynamic_index_in_dim(operand: Any, index: Any, axis: int = 0, keepdims: bool = True, *,
+                         allow_negative_indices: bool = True) -> Any:
     """``dynamic_slice`` of size 1 along one axis, which is kept with size 1 or dropped."""
-    out = dynamic_slice_in_dim(operand, index, 1, axis)
+    out = dynamic_slice_in_dim(operand, index, 1, axis, allow_negative_indices=allow_negative_indices)
     return out if keepdims else squeeze(out, (checked_axis("dynamic_index_in_dim", axis, operand),))
 
 
-def dynamic_update_slice_in_dim(operand: Any, update: Any, start_index: Any, axis: int) -> Any:
+def dynamic_update_slice_in_dim(operand: Any, update: Any, start_index: Any, axis: int, *,
+                                allow_negative_indices: bool = True) -> Any:
     """``dynamic_update_slice`` along one axis."""
     axis = checked_axis("dynamic_update_slice_in_dim", axis, operand)
-    return dynamic_update_slice(operand, update, _at_axis(operand, start_index, axis))
+    return dynamic_update_slice(operand, update, _at_axis(operand, start_index, axis),
+                                allow_negative_indices=allow_negative_indices)
 
 
-def dynamic_update_index_in_dim(operand: Any, update: Any, index: Any, axis: int) -> Any:
+def dynamic_update_index_in_dim(operand: Any, update: Any, index: Any, axis: int, *,
+                                allow_negative_indices: bool = True) -> Any:
     """``dynamic_update_slice`` of size 1 along one axis, which the update may lack."""
     axis = checked_axis("dynamic_update_index_in_dim", axis, operand)
     update = unary_arg("dynamic_update_index_in_dim", update)
     if len(update.shape) != len(operand.shape):
         update = expand_dims(update, (axis,))
-    return dynamic_update_slice_in_dim(operand, update, index, axis)
+    return dynamic_update_slice_in_dim(operand, update, index, axis, allow_negative_indices=allow_negative_indices)
 
 
 def index_in_dim(operand: Any, index: int, axis: int = 0, keepdims: bool = True) -> Any:

@@ -36,17 +36,17 @@ def threefry2x32(key0: Any, key1: Any, count0: Any, count1: Any) -> tuple[Any, A
     return threefry2x32_p.bind(*broadcast_args("threefry2x32", [key0, key1, count0, count1]))
 
 
-def bitcast_convert_type(x: Any, new_dtype: Any) -> Any:
-    """The bits of x read as another dtype.
+def bitcast_convert_type(operand: Any, new_dtype: Any) -> Any:
+    """The bits of the operand read as another dtype.
 
     Where the new dtype is narrower, the parts of an element lie along a new last axis (least significant first);
-    where it is wider, the last axis of x holds the parts of one element and disappears. No derivative flows.
+    where it is wider, its last axis holds the parts of one element and disappears. No derivative flows.
 
     >>> import funcgrad.numpy as fnp
     >>> bitcast_convert_type(fnp.float32(1), "uint32")
     Array(1065353216, dtype=uint32)
     """
-    x, new_dtype = unary_arg("bitcast_convert_type", x), dtypes.as_dtype(new_dtype)
+    x, new_dtype = unary_arg("bitcast_convert_type", operand), dtypes.as_dtype(new_dtype)
     if x.dtype == new_dtype:
         return x
     bitcast_shape(aval_of(x), new_dtype=new_dtype)

@@ -18,6 +18,7 @@ from funcgrad.core.array import describe
 from funcgrad.core.primitive import LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, PIECEWISE_LINEAR, Kind, Linear, Native, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
+from funcgrad.ops.elementwise import neg
 from funcgrad.ops.promotion import unary_arg
 from funcgrad.ops.reduction import as_axis
 from funcgrad.ops.structural import broadcast_in_dim, iota, moveaxis, rev
@@ -85,6 +86,22 @@ def top_k(operand: Any, k: int, *, axis: int = -1) -> tuple[Any, Any]:
                                  f"a number from 0 to {x.shape[d]}"))
     values, positions = top_k_p.bind(moveaxis(x, d, last), k=k)
     return moveaxis(values, last, d), moveaxis(positions, last, d)
+
+
+def approx_max_k(operand: Any, k: int, reduction_dimension: int = -1, recall_target: float = 0.95,
+                 reduction_input_size_override: int = -1, aggregate_to_topk: bool = True) -> tuple[Any, Any]:
+    """The k largest elements along an axis and their positions: ``top_k``, which is exact.
+
+    The options that trade accuracy for speed on accelerators change nothing here.
+    """
+    return top_k(operand, k, axis=reduction_dimension)
+
+
+def approx_min_k(operand: Any, k: int, reduction_dimension: int = -1, recall_target: float = 0.95,
+                 reduction_input_size_override: int = -1, aggregate_to_topk: bool = True) -> tuple[Any, Any]:
+    """The k smallest elements along an axis in increasing order, and their positions; exact, as ``approx_max_k``."""
+    values, positions = top_k(neg(operand), k, axis=reduction_dimension)
+    return neg(values), positions
 
 
 def take_along(x: Any, indices: Any, axis: int, unique: bool = False) -> Any:

@@ -1,21 +1,16 @@
 """Write promotion.json: the result dtypes of JAX's type promotion, for funcgrad's tests.
 
-Run where JAX 0.10 is installed (the tests themselves do not need it):
-
-    /work/benchvenv/bin/python tests/reference/make_promotion.py [out.json]
-
+Run where JAX 0.10 is installed (the tests themselves do not need it): ``python tests/reference/make_promotion.py [out.json]``.
 jax_enable_x64=True; JAX's default ("standard") promotion.
 
 Layout of promotion.json
-    "meta"    versions and settings
-    "binary"  {op: {"LEFT,RIGHT": RESULT}}, op one of add, true_divide, power, floor_divide,
-              left_shift, where. LEFT and RIGHT are a dtype name (an array of shape (2,)) or
-              "py:bool", "py:int", "py:float", "py:complex" (the Python scalars True, 2, 2.0,
-              2+0j). "where" is jnp.where(condition, LEFT, RIGHT).
-    "unary"   {op: {OPERAND: RESULT}}
+    "meta"      versions and settings
+    "operands"  a dtype name (an array of ones of shape (2,)) or "py:bool", "py:int", "py:float", "py:complex" (the
+                Python scalars True, 2, 2.0, 2+0j)
+    "binary"    {op: {LEFT: "RESULT RESULT ..."}}, a result for each right operand
+    "unary"     {op: "RESULT RESULT ..."}, a result for each operand
 
-RESULT is a dtype name, with a trailing "*" where the result is weakly typed, or "error"
-where JAX raises.
+RESULT is a dtype name, with a trailing "*" where the result is weakly typed, or "error" where JAX raises.
 """
 
 import json
@@ -33,20 +28,16 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-DTYPES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-          "float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+OPERANDS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "bfloat16",
+            "float32", "float64", "complex64", "complex128", "py:bool", "py:int", "py:float", "py:complex"]
 SCALARS = {"py:bool": True, "py:int": 2, "py:float": 2.0, "py:complex": 2 + 0j}
-OPERANDS = DTYPES + tuple(SCALARS)
-
-BINARY = {
-    "add": jnp.add, "true_divide": jnp.true_divide, "power": jnp.power,
-    "floor_divide": jnp.floor_divide, "left_shift": jnp.left_shift,
-    "where": lambda x, y: jnp.where(np.array([True, False]), x, y),
-}
-UNARY = {name: getattr(jnp, name) for name in (
-    "exp", "sin", "sqrt", "abs", "sign", "round", "floor", "negative", "square", "reciprocal",
-    "sum", "prod", "mean", "cumsum", "cumprod", "max", "min", "argmax", "var", "std",
-    "real", "imag", "isnan", "logical_not", "invert", "sort", "median", "ones_like")}
+SPECIAL = {"where": lambda x, y: jnp.where(np.array([True, False]), x, y)}
+BINARY = ("add subtract multiply true_divide floor_divide remainder fmod divmod power float_power maximum minimum fmax fmin "
+          "arctan2 hypot logaddexp logaddexp2 nextafter copysign heaviside equal less logical_and bitwise_and bitwise_xor "
+          "left_shift right_shift gcd isclose where").split()
+UNARY = ("exp log1p sin tanh sqrt cbrt sinc abs sign round floor rint negative positive square reciprocal conj real imag "
+         "angle isnan isfinite logical_not invert nan_to_num ones_like sum prod mean cumsum cumprod max min argmax var std "
+         "any sort median").split()
 
 
 def operand(name):
@@ -54,28 +45,33 @@ def operand(name):
 
 
 def result(f, *names):
-    """Call f for real: tracing alone accepts some calls that then fail (argmax of complex)."""
+    """The type by tracing; with one complex operand f is also called, since tracing accepts some calls that then fail."""
     try:
-        out = f(*map(operand, names))
+        out = jax.eval_shape(lambda: f(*map(operand, names)))
+        if len(names) == 1 and "complex" in names[0]:
+            f(operand(names[0]))
     except Exception:
         return "error"
+    out = out[0] if isinstance(out, tuple) else out
     return out.dtype.name + ("*" if out.weak_type else "")
 
 
 def main():
     warnings.simplefilter("ignore")
+    functions = {name: SPECIAL.get(name) or getattr(jnp, name) for name in (*BINARY, *UNARY)}
     table = {
         "meta": {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "numpy": np.__version__,
                  "jax_enable_x64": True, "jax_numpy_dtype_promotion": str(jax.config.jax_numpy_dtype_promotion)},
-        "binary": {op: {f"{l},{r}": result(f, l, r) for l in OPERANDS for r in OPERANDS} for op, f in BINARY.items()},
-        "unary": {op: {x: result(f, x) for x in OPERANDS} for op, f in UNARY.items()},
+        "operands": OPERANDS,
+        "binary": {op: {left: " ".join(result(functions[op], left, right) for right in OPERANDS) for left in OPERANDS}
+                   for op in BINARY},
+        "unary": {op: " ".join(result(functions[op], x) for x in OPERANDS) for op in UNARY},
     }
     out = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "promotion.json")
     with open(out, "w") as f:
-        json.dump(table, f, indent=0, separators=(",", ":"))
+        json.dump(table, f, indent=0)
         f.write("\n")
-    print(f"{out}: {sum(map(len, table['binary'].values()))} binary, "
-          f"{sum(map(len, table['unary'].values()))} unary")
+    print(f"{out}: {len(BINARY)} binary, {len(UNARY)} unary")
 
 
 if __name__ == "__main__":

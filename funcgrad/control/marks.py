@@ -1,0 +1,66 @@
+"""Functions that tell XLA something about a program and here leave it as it is: names, barriers, choices of a platform.
+
+In: values and functions. Out: the same values, or what the function returns.
+
+    >>> import funcgrad.numpy as fnp
+    >>> platform_dependent(2.0, cpu=lambda x: x + 1, default=lambda x: x - 1)
+    3.0
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from funcgrad.core.stage import as_value
+from funcgrad.errors import message
+from funcgrad.transforms.arguments import wraps
+from funcgrad.tree import tree_map
+
+
+def composite(decomposition: Callable, name: str, version: int = 0) -> Callable:
+    """``decomposition`` itself, under a name for the compiler. Its attributes are passed by keyword."""
+
+    @wraps(decomposition, "composite")
+    def composed(*args: Any, **attributes: Any) -> Any:
+        return decomposition(*args, **attributes)
+
+    return composed
+
+
+def platform_dependent(*args: Any, default: Callable | None = None, **per_platform: Callable) -> Any:
+    """The result of the function for the platform "cpu", or of ``default``. Raises NotImplementedError without either."""
+    chosen = per_platform.get("cpu", default)
+    if chosen is None:
+        raise NotImplementedError(message("platform_dependent: no function for this platform", ", ".join(per_platform),
+                                          "cpu=..., or default=..."))
+    return chosen(*args)
+
+
+def optimization_barrier(operand: Any, /) -> Any:
+    """The tree of arrays itself. Kernels never change a result, so there is nothing to hold apart."""
+    return tree_map(as_value, operand)
+
+
+def stage(x: Any, /) -> Any:
+    """x as an array."""
+    return as_value(x)
+
+
+def named_call(fun: Callable, *, name: str | None = None) -> Callable:
+    """fun itself, under another name."""
+
+    @wraps(fun, "named_call")
+    def named(*args: Any, **kwargs: Any) -> Any:
+        return fun(*args, **kwargs)
+
+    named.__name__ = named.__name__ if name is None else name
+    return named
+
+
+@contextmanager
+def named_scope(name: str) -> Iterator[None]:
+    """A context, or a decorator, that gives a part of a program a name; equations show the user's line instead."""
+    if not isinstance(name, str):
+        raise TypeError(message("named_scope: a name is a text", repr(name), "a str"))
+    yield
