@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
+import subprocess
+import sys
 
 import mpmath
 import numpy as np
@@ -11,6 +14,7 @@ import scipy.special
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
+from funcgrad.compiler.objects import scipy_address
 from funcgrad.errors import MissingRuleError
 from funcgrad.scipy import special as sp
 
@@ -286,3 +290,23 @@ def test_compiled_values_have_the_bits_of_the_interpreted(dtype):
     a, b, x = (v.astype(dtype) for v in (POSITIVE, OTHER, UNIT))
     for found, expected in zip(fg.jit(values)(a, b, x), values(a, b, x), strict=True):
         np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_a_later_process_finds_scipy_by_itself(tmp_path):
+    code = """
+import sys
+import numpy as np
+import funcgrad as fg
+from funcgrad.scipy import special as sp, stats
+assert not any(m.startswith("scipy.") for m in sys.modules)
+print(float(fg.jit(sp.betainc)(2.0, 3.0, np.float64(0.5))), "numba" in sys.modules)
+"""
+    environment = {**os.environ, "FUNCGRAD_CACHE_DIR": str(tmp_path)}
+    found = [subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout
+             for _ in range(2)]
+    assert found == ["0.6875 True\n", "0.6875 False\n"]
+
+
+def test_a_function_that_scipy_does_not_have_has_no_address():
+    assert scipy_address("no_such_function") == 0
+    assert scipy_address("betainc") and scipy_address("hyp2f1") and scipy_address("i0e")
