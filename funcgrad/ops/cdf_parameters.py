@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-_BLOCK = 4096
+_BLOCK = 1024
 """Elements at a time: each takes the memory of all points of the rule."""
 
 
