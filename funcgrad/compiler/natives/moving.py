@@ -104,7 +104,7 @@ class Window:
         return " & ".join(tests) or "True"
 
     def inside(self, text: Text, names: Sequence[str]) -> None:
-        """Loops over the places that are inside; leaves the kernel's text within them, at place ``k``."""
+        """Loops over the places that are inside, with these names for their coordinates; the text goes on within them."""
         for d in range(self.ndim):
             self.bounds(text, d)
         for d, name in enumerate(names):

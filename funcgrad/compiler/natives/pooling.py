@@ -25,6 +25,8 @@ from funcgrad.ops.windows import extreme, window_counts
 COMBINE = {"sum": {"b": "{0} | {1}", "iu": "{type}({0} + {1})", "fc": "{0} + {1}"},
            "max": {"biuf": "maximum_{type}({0}, {1})"}, "min": {"biuf": "minimum_{type}({0}, {1})"}}
 MOST_PIECES = 32
+ROW = 3
+"""How deep the text of a position is in its loops."""
 
 
 class Pooling:
@@ -132,7 +134,7 @@ def reduce_window(equation: Equation) -> NativeKernel | None:
     text.depth = depth
     loops.run()
     text.add("y[line + q] = t[kept + q]")
-    text.depth = 3
+    text.depth = ROW
     loops.window.advance(text)
     return loops.made(pieces, [wide])
 
@@ -175,7 +177,7 @@ def _search(loops: Pooling, select: str, start: str, values: bool) -> None:
     text.add(_better(select).replace("= ", "= (place == 0) | ", 1))
     text.add(f"h[kept + q] = select_bool(better, h[kept + q], {'u[offset + q]' if values else 'i32(place)'})")
     text.add("b[kept + q] = select_bool(better, best, v)")
-    text.depth = depth if depth == 3 else depth - 1
+    text.depth = ROW
 
 
 def _selected(equation: Equation) -> tuple[np.dtype, np.dtype, str] | None:
@@ -225,7 +227,7 @@ def select_and_scatter_add(equation: Equation) -> NativeKernel | None:
     loops.inside()
     loops.run()
     text.add(f"y[offset + q] = y[offset + q] + select_bool(h[kept + q] == i32(place), {zero}, u[line + q])")
-    text.depth = 3
+    text.depth = ROW
     window.advance(text)
     return loops.made(pieces, [accumulator(dtype), np.dtype(np.int32)])
 
