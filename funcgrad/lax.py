@@ -19,7 +19,7 @@ from funcgrad.control.reduce_window import reduce_window, reduce_window_shape_tu
 from funcgrad.control.scan import associative_scan, map, scan
 from funcgrad.control.solve import custom_linear_solve, custom_root
 from funcgrad.numpy.types import dtype_of
-from funcgrad.ops import structural
+from funcgrad.ops import elementwise, structural
 from funcgrad.ops.collective import (
     all_gather,
     all_to_all,
@@ -62,7 +62,6 @@ from funcgrad.ops.elementwise import (
     clamp,
     clz,
     complex,
-    conj,
     cos,
     cosh,
     div,
@@ -178,6 +177,7 @@ from funcgrad.ops.shapes import (
     pad,
     reshape,
     rev,
+    select_n,
     slice,
     slice_in_dim,
     split,
@@ -206,9 +206,14 @@ from funcgrad.ops.special import (
 from funcgrad.ops.special import (
     regularized_incomplete_beta as betainc,
 )
-from funcgrad.ops.structural import concatenate, full, select_n
+from funcgrad.ops.structural import concatenate, full
 from funcgrad.ops.windows import padtype_to_pads
 from funcgrad.tree import tree_map
+
+
+def conj(x: Any) -> Any:
+    """The complex conjugate, which is complex also where x is real."""
+    return complex(elementwise.real(x), elementwise.neg(elementwise.imag(x)))
 
 
 def dtype(x: Any) -> Any:

@@ -49,6 +49,14 @@ def test_numbers_are_arrays_without_axes():
     assert lax.dtype(1.0) == np.float64 and lax.dtype("float32") == np.float32 and lax.broadcast_shapes() == ()
 
 
+def test_select_n_and_conj_take_numbers():
+    assert lax.select_n(True, 1.0, 2.0).tolist() == 2.0 and lax.select_n(X > 0, X) is not None
+    assert lax.select_n(np.int32(2), *map(np.float64, range(3))).tolist() == 2.0 and lax.stack(X).shape == (3, 4)
+    assert lax.conj(X).dtype == np.complex128 and lax.conj(1 + 2j).tolist() == 1 - 2j
+    with pytest.raises(ValueError, match="nothing to select"):
+        lax.select_n(True)
+
+
 @pytest.mark.parametrize("call, message", [
     (lambda: lax.squeeze(X, (0,)), "only axes of size 1"), (lambda: lax.squeeze(X, (5,)), "the axes do not fit"),
     (lambda: lax.expand_dims(X, (0, 0)), "the axes do not fit"), (lambda: lax.stack([]), "nothing to join"),

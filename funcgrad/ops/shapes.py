@@ -117,6 +117,14 @@ def convert_element_type(operand: Any, new_dtype: Any, weak_type: bool = False) 
     return structural.convert_element_type(unary_arg("convert_element_type", operand), new_dtype, weak_type)
 
 
+def select_n(which: Any, *cases: Any) -> Any:
+    """The elements of the case that ``which`` names: a bool chooses among two cases, an integer among any number."""
+    which, cases = unary_arg("select_n", which), tuple([unary_arg("select_n", x) for x in cases])
+    if not cases:
+        raise ValueError(message("select_n: nothing to select from", "no cases"))
+    return cases[0] if len(cases) == 1 else structural.select_n(which, *cases)
+
+
 # ---------------------------------------------------------------- makers
 
 
@@ -151,7 +159,7 @@ def stack(operands: Sequence[Any], axis: int = 0) -> Any:
     >>> stack((1.0, 2.0))
     Array([1., 2.], dtype=float64, weak_type=True)
     """
-    if not operands:
+    if not len(operands):
         raise ValueError(message("stack: nothing to join", "no operands"))
     shapes = {tuple(unary_arg("stack", x).shape) for x in operands}
     if len(shapes) > 1:
