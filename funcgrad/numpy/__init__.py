@@ -13,6 +13,7 @@ The names stand below, grouped by the file that defines them; importing this mod
 import numpy as _np
 
 from funcgrad.core.array import Array, install
+from funcgrad.numpy import linalg
 from funcgrad.numpy.bits import copysign, frexp, ldexp, modf, packbits, signbit, spacing, unpackbits
 from funcgrad.numpy.calculus import diff, ediff1d, gradient, interp, trapezoid, unwrap
 from funcgrad.numpy.contraction import (
@@ -478,4 +479,5 @@ __all__ = [
     # ops: special functions
     "i0", "log10", "logaddexp", "logaddexp2",
 ]
+register(_np.linalg, linalg.COUNTERPARTS)
 register(_np, {name: globals()[name] for name in __all__})
