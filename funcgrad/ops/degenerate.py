@@ -13,16 +13,18 @@ when the tangent turns vectors within a space. Compiled programs do not look: th
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from funcgrad.core.array import DeviceArray
-from funcgrad.core.primitive import HOST, Kind, Linear, Primitive
+from funcgrad.core.primitive import Kind, Primitive
+from funcgrad.core.stage import StageTrace
+from funcgrad.core.trace import current_trace
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import abs as absolute
 from funcgrad.ops.elementwise import div, le, mul, sub
-from funcgrad.ops.matrices import as_columns, as_rows
+from funcgrad.ops.matrices import as_columns, as_rows, stacked
 from funcgrad.ops.structural import broadcast_to, expand_dims, instantiate, select_n, stop_gradient, sum_over
 
 
@@ -53,28 +55,55 @@ def differences(values: Any, like: Any) -> Any:
 # ---------------------------------------------------------------- the warning
 
 
+def turned(what: str, inner: Any, values: Any) -> Any:
+    """The tangent in the basis of the vectors, unchanged; in plain evaluation with a look at what it turns."""
+    return turned_p.bind(inner, values, what=what)[0] if _in_plain_evaluation() else inner
+
+
 def watched(what: str, dots: tuple, values: Any, frames: tuple) -> tuple:
-    """The tangents of values and vectors, unchanged; in plain evaluation their cotangents are looked at."""
-    if type(values) is not DeviceArray or values.shape[-1] < 2 or not _equal_pairs(values._data).any():
-        return dots
-    return watched_p.bind(*dots, values, *frames, what=what)
+    """The tangents of values and vectors, unchanged; in plain evaluation with a look at their cotangents."""
+    return watched_p.bind(*dots, values, *frames, what=what) if _in_plain_evaluation() else dots
 
 
-def turns(what: str, values: Any, inner: Any) -> None:
-    """Warns if a known tangent, in the basis of the vectors, turns them within a space of equal values."""
-    if type(values) is DeviceArray and type(inner) is DeviceArray and values.shape[-1] > 1:
-        w, h = values._data, inner._data
-        pairs = _equal_pairs(w)
-        if not pairs.any():
-            return
-        d = np.diagonal(h, axis1=-2, axis2=-1)
-        moved = np.maximum(np.abs(h), np.abs(d[..., :, None] - d[..., None, :]))
-        _warn_if(what, w, pairs & (moved > _visible(h)))
+def _in_plain_evaluation() -> bool:
+    trace = current_trace.get()
+    while trace.parent is not trace:
+        if isinstance(trace, StageTrace):
+            return False
+        trace = trace.parent
+    return True
 
 
-def _visible(x: np.ndarray) -> Any:
-    """What is more than rounding, beside the elements of x."""
-    return np.sqrt(np.finfo(x.dtype).eps) * np.max(np.abs(x), (-2, -1), keepdims=True)
+def _look_at_tangent(what: str, inner: np.ndarray, w: np.ndarray) -> None:
+    """Does it turn vectors within a space of equal values, or move their values apart?"""
+    pairs = _equal_pairs(w)
+    if pairs.any():
+        d = np.diagonal(inner, axis1=-2, axis2=-1)
+        moved = np.maximum(np.abs(inner), np.abs(d[..., :, None] - d[..., None, :]))
+        _warn_if(what, w, pairs & (moved > _rounding(inner, (-2, -1))))
+
+
+def _look_at_cotangents(what: str, *arrays: np.ndarray) -> None:
+    """Do the values of one space have different cotangents, or do those of the vectors change as they turn?"""
+    count = len(arrays) // 2
+    cts, w, frames = arrays[:count], arrays[count], arrays[count + 1:]
+    pairs = _equal_pairs(w)
+    if not pairs.any():
+        return
+    uneven = np.abs(cts[0][..., :, None] - cts[0][..., None, :])
+    _warn_if(what, w, pairs & (uneven > _rounding(cts[0], -1)[..., None]))
+    if count > 1:
+        k = w.shape[-1]
+        turn = np.swapaxes(frames[0][..., :k], -1, -2) @ cts[1][..., :k]
+        if what == "svd":
+            turn = turn - cts[2][..., :k, :] @ np.swapaxes(frames[1][..., :k, :], -1, -2)
+        skew = turn if what == "eig" else turn - np.conj(np.swapaxes(turn, -1, -2))
+        _warn_if(what, w, pairs & (np.abs(skew) > _rounding(cts[1], (-2, -1))))
+
+
+def _rounding(x: np.ndarray, axes: Any) -> np.ndarray:
+    """What may be rounding, beside the elements of x along these axes."""
+    return np.sqrt(np.finfo(x.dtype).eps) * np.max(np.abs(x), axes, keepdims=True)
 
 
 def _equal_pairs(w: np.ndarray) -> np.ndarray:
@@ -86,59 +115,44 @@ def _warn_if(what: str, w: np.ndarray, pairs: np.ndarray) -> None:
     if not pairs.any():
         return
     *lead, i, j = (int(k[0]) for k in np.nonzero(pairs))
-    a, b = w[(*lead, i)], w[(*lead, j)]
-    kind = "singular values" if what == "svd" else "eigenvalues"
+    values = np.broadcast_to(w, pairs.shape[:-1])[tuple(lead)]
+    kind = "singular values" if what.startswith("svd") else "eigenvalues"
     warnings.warn(message(
         f"{what}: the derivative depends on which vectors of equal {kind} were chosen",
-        f"{kind} {i} and {j} are {a:.17g} and {b:.17g}, a gap of {abs(a - b):.3g}",
+        f"{kind} {i} and {j} are {values[i]:.17g} and {values[j]:.17g}, a gap of {abs(values[i] - values[j]):.3g}",
         "a function of the space that they span, or of all values alike",
         "fg.scipy.linalg.funm, expm, sqrtm or polar for functions of matrices"), DegeneracyWarning, stacklevel=2)
 
 
-def _watched_transpose(cotangents: tuple, *args: Any, what: str) -> tuple:
-    count = len(cotangents)
-    values, *frames = args[count:]
-    cts = [instantiate(ct) for ct in cotangents]
-    if all(type(x) is DeviceArray for x in (*cts, values, *frames)):
-        _look(what, values._data, [x._data for x in frames], [x._data for x in cts])
-    return (*[ct if isinstance(x, Linear) else None for x, ct in zip(args, cotangents, strict=False)],
-            *[None] * (1 + len(frames)))
+def _unchanged(name: str, look: Callable | None, count: Callable[[tuple], int], backwards: Callable) -> Primitive:
+    """An operation that gives back its first arguments, after a look at them."""
+
+    def impl(xp: Any, *args: Any, what: str) -> tuple:
+        if look is not None and args[-1].size:
+            look(what, *args)
+        return args[:count(args)]
+
+    def jvp(primals: tuple, tangents: tuple, *, what: str) -> tuple:
+        return primals[:count(primals)], tuple(tangents[:count(primals)])
+
+    def transpose(cotangents: tuple, *args: Any, what: str) -> tuple:
+        rest = args[len(cotangents):]
+        return (*backwards(cotangents, rest, what), *[None] * len(rest))
+
+    primitive = Primitive(name, Kind.OPAQUE, lambda *avals, what: tuple(avals[:count(avals)]), impl, jvp, transpose,
+                          stacked(lambda: primitive), strong=True)
+    return primitive
 
 
-def _look(what: str, w: np.ndarray, frames: list, cts: list) -> None:
-    pairs = _equal_pairs(w)
-    ct_w = cts[0]
-    uneven = np.abs(ct_w[..., :, None] - ct_w[..., None, :])
-    floor = np.sqrt(np.finfo(w.dtype).eps) * np.max(np.abs(ct_w), -1)[..., None, None]
-    _warn_if(what, w, pairs & (uneven > floor))
-    if len(cts) == 1:
-        return
-    k = w.shape[-1]
-    turn = np.swapaxes(frames[0][..., :k], -1, -2) @ cts[1][..., :k]
-    if what == "svd":
-        turn = turn - cts[2][..., :k, :] @ np.swapaxes(frames[1][..., :k, :], -1, -2)
-    skew = turn if what == "eig" else turn - np.conj(np.swapaxes(turn, -1, -2))
-    scale = np.sqrt(np.finfo(w.dtype).eps) * np.max(np.abs(cts[1]), (-2, -1), keepdims=True)
-    _warn_if(what, w, pairs & (np.abs(skew) > scale))
+def _half(args: tuple) -> int:
+    """Of two values, two tangents and frames, say: the tangents."""
+    return len(args) // 2
 
 
-def _watched_jvp(primals: tuple, tangents: tuple, *, what: str) -> tuple:
-    count = len(primals) // 2
-    return primals[:count], tuple(tangents[:count])
+def _looked_at(cotangents: tuple, rest: tuple, what: str) -> tuple:
+    return looked_at_p.bind(*[instantiate(ct) for ct in cotangents], *rest, what=what)
 
 
-def _watched_batch(axis: Any, args: tuple, axes: tuple, *, what: str) -> tuple:
-    count = len(args) // 2
-    return args[:count], axes[:count]
-
-
-def _watched_shape(*avals: Any, what: str) -> tuple:
-    return avals[:len(avals) // 2]
-
-
-def _watched_impl(xp: Any, *args: Any, what: str) -> tuple:
-    return args[:len(args) // 2]
-
-
-watched_p = Primitive("watched", Kind.OPAQUE, _watched_shape, _watched_impl, _watched_jvp, _watched_transpose,
-                      _watched_batch, code=HOST, strong=True)
+turned_p = _unchanged("turned", _look_at_tangent, lambda args: 1, lambda cts, rest, what: cts)
+looked_at_p = _unchanged("looked_at", _look_at_cotangents, _half, lambda cts, rest, what: cts)
+watched_p = _unchanged("watched", None, _half, _looked_at)

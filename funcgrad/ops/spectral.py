@@ -18,7 +18,7 @@ from funcgrad import dtypes
 from funcgrad.core.primitive import NOT_LINEAR, Kind, No, Primitive
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
-from funcgrad.ops.degenerate import differences, inverse_where_apart, turns, watched
+from funcgrad.ops.degenerate import differences, inverse_where_apart, turned, watched
 from funcgrad.ops.elementwise import add, complex, conj, imag, mul, neg, real, sub
 from funcgrad.ops.factorizations import lu_p, square_shape
 from funcgrad.ops.matrices import (
@@ -270,7 +270,7 @@ def eigh_jvp(primals: tuple, tangents: tuple, *, lower: bool, vectors: bool) -> 
     w_dot = real(diagonal(inner))
     if not vectors:
         return (w,), watched("eigvalsh", (w_dot,), w, (v,))
-    turns("eigh", w, inner)
+    inner = turned("eigh", inner, w)
     apart = inverse_where_apart(differences(w, inner), w)
     v_dot = product(v, mul(convert_element_type(apart, inner.dtype), inner))
     return (w, v), watched("eigh", (w_dot, v_dot), w, (v,))
@@ -298,7 +298,7 @@ def svd_jvp(primals: tuple, tangents: tuple, *, full_matrices: bool, vectors: bo
     if not vectors:
         return (s,), watched("svdvals", (s_dot,), s, (u,))
     both, against = add(inner, adjoint(inner)), sub(inner, adjoint(inner))
-    turns("svd", s, both)
+    both = turned("svd", both, s)
     sums = add(as_columns(s, inner), as_rows(s, inner))
     both = mul(both, convert_element_type(mul(inverse_where_apart(differences(s, inner), s), 0.5), inner.dtype))
     against = mul(against, convert_element_type(mul(inverse_where_apart(sums, s), 0.5), inner.dtype))
@@ -334,7 +334,7 @@ def eig_jvp(primals: tuple, tangents: tuple, *, vectors: bool) -> tuple:
     inner = solve_factored(v, factors, permutation, product(convert_element_type(tangents[0], v.dtype), v))
     w_dot = diagonal(inner)
     if not vectors:
-        return (w,), (w_dot,)
+        return (w,), watched("eigvals", (w_dot,), w, (v,))
     apart = inverse_where_apart(differences(w, inner), w)
     v_dot = product(v, mul(apart, inner))
     axis = len(v.shape) - 2
