@@ -137,6 +137,16 @@ def schur(x: Any, *, compute_schur_vectors: bool = True, sort_eig_vals: bool = F
     return (t, q) if compute_schur_vectors else (t,)
 
 
+def rsf2csf(t: Any, z: Any) -> tuple[Any, Any]:
+    """A real Schur form made a complex triangular one."""
+    return rsf2csf_p.bind(t, z)
+
+
+def diagonalized(x: Any) -> tuple[Any, Any]:
+    """Eigenvalues and eigenvectors of complex matrices, the latter orthonormal for normal matrices even if values are equal."""
+    return diagonalized_p.bind(x)
+
+
 def hessenberg(a: Any) -> tuple[Any, Any]:
     """The Hessenberg form as LAPACK's gehrd stores it: reflections below the first subdiagonal; and their factors."""
     return hessenberg_p.bind(matrix_arg("hessenberg", a, True))
@@ -204,6 +214,26 @@ def schur_impl(xp: Any, x: Any) -> tuple:
 
 
 @computed_by_lapack
+def rsf2csf_impl(xp: Any, t: Any, z: Any) -> tuple:
+    import scipy.linalg
+    return one_by_one(lambda t, z: scipy.linalg.rsf2csf(t, z) if t.size else (t + 0j, z + 0j), t, z)
+
+
+@computed_by_lapack
+def diagonalized_impl(xp: Any, x: Any) -> tuple:
+    """From the Schur form, without those of its elements above the diagonal that are rounding errors."""
+    def pair(a: Any) -> tuple:
+        if not a.size:
+            return a[0], a
+        t, z = schur_impl(xp, a)
+        noise = xp.abs(t) <= 8 * a.shape[-1] * np.finfo(a.dtype).eps * xp.max(xp.abs(t))
+        w, v = eig_impl(xp, xp.where(noise & ~xp.eye(a.shape[-1], dtype=bool), 0, t), vectors=True)
+        return w, z @ v
+
+    return one_by_one(pair, x)
+
+
+@computed_by_lapack
 def hessenberg_impl(xp: Any, x: Any) -> tuple:
     if x.shape[-1] < 2:
         return xp.array(x), xp.zeros((*x.shape[:-1][:-1], max(x.shape[-1] - 1, 0)), x.dtype)
@@ -253,11 +283,14 @@ def svd_shape(x: ShapedArray, *, full_matrices: bool, vectors: bool) -> tuple:
     return _values(x, k), shaped_array((*lead, m, rows), x.dtype), shaped_array((*lead, columns, n), x.dtype)
 
 
+def _as_complex(x: ShapedArray) -> ShapedArray:
+    return shaped_array(x.shape, x.dtype if x.dtype.kind == "c" else np.dtype(f"complex{max(16 * x.dtype.itemsize, 64)}"))
+
+
 def eig_shape(x: ShapedArray, *, vectors: bool) -> tuple:
-    square_shape(x)
-    dtype = x.dtype if x.dtype.kind == "c" else np.dtype(f"complex{max(16 * x.dtype.itemsize, 64)}")
-    outs = shaped_array(x.shape[:-1], dtype), shaped_array(x.shape, dtype)
-    return outs if vectors else outs[:1]
+    v = _as_complex(square_shape(x))
+    w = shaped_array(x.shape[:-1], v.dtype)
+    return (w, v) if vectors else (w,)
 
 
 # ---------------------------------------------------------------- derivatives
@@ -346,12 +379,26 @@ def eig_jvp(primals: tuple, tangents: tuple, *, vectors: bool) -> tuple:
     return (w, v), watched("eig", (w_dot, v_dot), w, (v,))
 
 
+def diagonalized_jvp(primals: tuple, tangents: tuple) -> tuple:
+    """As ``eig``, where no vector changes along itself."""
+    w, v = diagonalized_p.bind(*primals)
+    factors, _, permutation = lu_p.bind(stop_gradient(v))
+    inner = turned("eig", solve_factored(v, factors, permutation, product(tangents[0], v)), w)
+    return (w, v), (diagonal(inner), product(v, mul(inverse_where_apart(differences(w, inner), w), inner)))
+
+
 eigh_p = Primitive("eigh", Kind.OPAQUE, eigh_shape, eigh_impl, eigh_jvp, NOT_LINEAR, stacked(lambda: eigh_p), strong=True)
 svd_p = Primitive("svd", Kind.OPAQUE, svd_shape, svd_impl, svd_jvp, NOT_LINEAR, stacked(lambda: svd_p), strong=True)
 eig_p = Primitive("eig", Kind.OPAQUE, eig_shape, eig_impl, eig_jvp, NOT_LINEAR, stacked(lambda: eig_p), strong=True)
 schur_p = Primitive("schur", Kind.OPAQUE, lambda x: (square_shape(x), x), schur_impl,
                     No("its rows and columns are LAPACK's choice; differentiate functions of matrices, or eig"), NOT_LINEAR,
                     stacked(lambda: schur_p), strong=True)
+
+rsf2csf_p = Primitive("rsf2csf", Kind.OPAQUE, lambda t, z: (_as_complex(t), _as_complex(z)), rsf2csf_impl,
+                      No("its rows and columns are LAPACK's choice; differentiate functions of matrices, or eig"), NOT_LINEAR,
+                      stacked(lambda: rsf2csf_p), strong=True)
+diagonalized_p = Primitive("diagonalized", Kind.OPAQUE, lambda x: eig_shape(x, vectors=True), diagonalized_impl,
+                           diagonalized_jvp, NOT_LINEAR, stacked(lambda: diagonalized_p), strong=True)
 
 
 def hessenberg_shape(x: ShapedArray) -> tuple:
