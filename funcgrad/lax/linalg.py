@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import Array, describe
-from funcgrad.core.stage import as_value
 from funcgrad.errors import message
-from funcgrad.ops.contraction import same_dtype
 from funcgrad.ops.factorizations import (
     cholesky,
     householder_product,
@@ -25,9 +23,8 @@ from funcgrad.ops.factorizations import (
     ormqr,
     qr,
 )
-from funcgrad.ops.matrices import diagonal, matrix_arg, product, transposed
+from funcgrad.ops.matrices import diagonal, inexact_pair, matrix_arg, product, transposed
 from funcgrad.ops.matrix_functions import polar
-from funcgrad.ops.promotion import inexact_arg
 from funcgrad.ops.spectral import eig, eigh, hessenberg, schur, svd, tridiagonal
 from funcgrad.ops.structural import concatenate, expand_dims
 from funcgrad.ops.triangular import triangular_solve, tridiagonal_solve
@@ -43,8 +40,8 @@ def cholesky_update(r_matrix: Any, w_vector: Any) -> Array:
 
     Its diagonal is positive. By a QR factorisation of R with w below it, so it also differentiates.
     """
-    r, w = same_dtype("cholesky_update", matrix_arg("cholesky_update", r_matrix, True), as_value(inexact_arg(
-        "cholesky_update", w_vector)))
+    r, w = inexact_pair("cholesky_update", r_matrix, w_vector)
+    r = matrix_arg("cholesky_update", r, True)
     if w.shape != r.shape[:-1]:
         raise ValueError(message("cholesky_update: the shapes do not fit", f"{describe(r)} and {describe(w)}",
                                  "R of (..., n, n) and w of (..., n)"))
@@ -58,7 +55,7 @@ def cholesky_update(r_matrix: Any, w_vector: Any) -> Array:
 def symmetric_product(a_matrix: Any, c_matrix: Any, *, alpha: float = 1.0, beta: float = 0.0,
                       symmetrize_output: bool = False) -> Array:
     """``alpha A @ A^T + beta C`` for symmetric C."""
-    a, c = same_dtype("symmetric_product", matrix_arg("symmetric_product", a_matrix), matrix_arg("symmetric_product", c_matrix))
+    a, c = inexact_pair("symmetric_product", a_matrix, c_matrix)
     return alpha * product(a, transposed(a)) + beta * c
 
 

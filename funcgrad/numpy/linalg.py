@@ -39,7 +39,7 @@ from funcgrad.numpy.selection import take_along_axis
 from funcgrad.ops import determinants, factorizations, spectral
 from funcgrad.ops import structural as s
 from funcgrad.ops.contraction import same_dtype
-from funcgrad.ops.matrices import conjugate, eye_like, matrix_arg, transposed
+from funcgrad.ops.matrices import conjugate, eye_like, inexact_pair, matrix_arg, transposed
 from funcgrad.ops.promotion import broadcast_shape, inexact_arg
 
 __all__ = [
@@ -233,7 +233,8 @@ def solve(a: Any, b: Any) -> Array:
     >>> solve(fnp.array([[2., 0.], [0., 4.]]), fnp.array([2., 2.]))
     Array([1. , 0.5], dtype=float64)
     """
-    a, b = same_dtype("solve", matrix_arg("solve", a, True), as_value(inexact_arg("solve", b)))
+    a, b = inexact_pair("solve", a, b)
+    a = matrix_arg("solve", a, True)
     vector = len(b.shape) == 1
     columns = s.expand_dims(b, (1,)) if vector else b
     if len(columns.shape) < 2 or columns.shape[-2] != a.shape[-1]:

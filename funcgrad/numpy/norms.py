@@ -24,9 +24,8 @@ from funcgrad.numpy.manipulation import expand_dims, moveaxis
 from funcgrad.numpy.selection import where
 from funcgrad.ops import determinants, matrix_functions, spectral
 from funcgrad.ops import structural as s
-from funcgrad.ops.contraction import same_dtype
 from funcgrad.ops.elementwise import conj, real, sqrt
-from funcgrad.ops.matrices import eye_like, matrix_arg
+from funcgrad.ops.matrices import eye_like, inexact_pair, matrix_arg
 from funcgrad.ops.promotion import inexact_arg
 from funcgrad.ops.reduction import as_axis
 
@@ -194,7 +193,7 @@ def lstsq(a: Any, b: Any, rcond: float | None = None, *, numpy_resid: bool = Fal
 
     Returns x, the sums of squares of the residuals, the rank, the singular values.
     """
-    a, b = same_dtype("lstsq", matrix_arg("lstsq", a), as_value(inexact_arg("lstsq", b)))
+    a, b = inexact_pair("lstsq", a, b)
     if len(a.shape) != 2 or not 1 <= len(b.shape) <= 2 or b.shape[0] != a.shape[0]:
         raise ValueError(message("lstsq: the shapes do not fit", f"{describe(a)} and {describe(b)}",
                                  "a matrix (m, n), and a vector (m,) or a matrix (m, k)"))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.core.primitive import Kind, Primitive
+from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import StageTrace
 from funcgrad.core.trace import current_trace
 from funcgrad.errors import message
@@ -137,7 +137,8 @@ def _unchanged(name: str, look: Callable | None, count: Callable[[tuple], int], 
 
     def transpose(cotangents: tuple, *args: Any, what: str) -> tuple:
         rest = args[len(cotangents):]
-        return (*backwards(cotangents, rest, what), *[None] * len(rest))
+        outs = backwards(cotangents, rest, what)
+        return (*[ct if isinstance(x, Linear) else None for x, ct in zip(args, outs, strict=False)], *[None] * len(rest))
 
     primitive = Primitive(name, Kind.OPAQUE, lambda *avals, what: tuple(avals[:count(avals)]), impl, jvp, transpose,
                           stacked(lambda: primitive), strong=True)

@@ -17,6 +17,7 @@ from funcgrad.core.primitive import Primitive
 from funcgrad.core.stage import as_value
 from funcgrad.errors import message
 from funcgrad.ops.contraction import batch_matmul as product  # noqa: F401  the product of matrices, for the rules
+from funcgrad.ops.contraction import same_dtype
 from funcgrad.ops.elementwise import add, conj, eq, ge, mul
 from funcgrad.ops.promotion import inexact_arg
 from funcgrad.ops.structural import (
@@ -44,6 +45,12 @@ def matrix_arg(name: str, x: Any, square: bool = False) -> Any:
     if square and x.shape[-1] != x.shape[-2]:
         raise ValueError(message(f"{name}: the matrix is not square", describe(x), "equal last two sizes"))
     return x
+
+
+def inexact_pair(name: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands of one inexact dtype; an integer takes that of the other, or float64."""
+    a, b = same_dtype(name, a, b)
+    return as_value(inexact_arg(name, a)), as_value(inexact_arg(name, b))
 
 
 # ---------------------------------------------------------------- parts and products

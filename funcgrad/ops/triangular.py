@@ -16,14 +16,13 @@ import numpy as np
 
 from funcgrad.core.array import describe
 from funcgrad.core.primitive import Kind, Linear, Primitive
-from funcgrad.core.stage import as_value
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
-from funcgrad.ops.contraction import same_dtype
 from funcgrad.ops.elementwise import add, mul, neg, sub
 from funcgrad.ops.matrices import (
     computed_by_lapack,
     conjugate,
+    inexact_pair,
     lower,
     matrix_arg,
     one_by_one,
@@ -63,7 +62,8 @@ def triangular_solve(a: Any, b: Any, *, left_side: bool = False, lower: bool = F
     Array([[2.],
            [1.]], dtype=float64)
     """
-    a, b = same_dtype("triangular_solve", matrix_arg("triangular_solve", a, True), matrix_arg("triangular_solve", b))
+    a, b = inexact_pair("triangular_solve", a, b)
+    a, b = matrix_arg("triangular_solve", a, True), matrix_arg("triangular_solve", b)
     if a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2 if left_side else -1]:
         raise TypeError(message("triangular_solve: the shapes do not fit", f"{describe(a)} and {describe(b)}",
                                 "equal leading axes, and as many " + ("rows in b" if left_side else "columns in b")
@@ -106,9 +106,8 @@ def tridiagonal_solve(dl: Any, d: Any, du: Any, b: Any, *, perturb_singular: boo
     """
     if perturb_singular:
         raise NotImplementedError("tridiagonal_solve: perturb_singular is not supported; leave it out")
-    dl, b = same_dtype("tridiagonal_solve", dl, matrix_arg("tridiagonal_solve", b))
-    d, du = (as_value(same_dtype("tridiagonal_solve", x, b)[0]) for x in (d, du))
-    dl = as_value(dl)
+    b, d = inexact_pair("tridiagonal_solve", matrix_arg("tridiagonal_solve", b), d)
+    dl, du = (inexact_pair("tridiagonal_solve", x, b)[0] for x in (dl, du))
     if not dl.shape == d.shape == du.shape == b.shape[:-1]:
         raise ValueError(message("tridiagonal_solve: the shapes do not fit",
                                  ", ".join(describe(x) for x in (dl, d, du, b)), "three of (..., n) and b of (..., n, k)"))

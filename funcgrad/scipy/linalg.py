@@ -23,7 +23,6 @@ from funcgrad.core.array import Array, describe
 from funcgrad.core.stage import as_value
 from funcgrad.errors import message
 from funcgrad.ops import factorizations, matrix_functions, spectral, triangular
-from funcgrad.ops.contraction import same_dtype
 from funcgrad.ops.matrices import (
     adjoint,
     as_columns,
@@ -31,11 +30,12 @@ from funcgrad.ops.matrices import (
     conjugate,
     diagonal_matrix,
     eye_like,
+    inexact_pair,
     matrix_arg,
     product,
     transposed,
 )
-from funcgrad.ops.promotion import broadcast_shape, inexact_arg
+from funcgrad.ops.promotion import broadcast_shape
 from funcgrad.ops.structural import broadcast_to, convert_element_type
 from funcgrad.scipy.special_matrices import (
     block_diag,
@@ -99,7 +99,7 @@ def lu_solve(lu_and_piv: tuple[Any, Any], b: Any, trans: int = 0, overwrite_b: b
              check_finite: bool = True) -> Array:
     """The solution of ``a @ x = b`` from the result of ``lu_factor(a)``; of the transposed (1) or adjoint (2) system."""
     factors, pivots = lu_and_piv
-    factors, b = same_dtype("lu_solve", matrix_arg("lu_solve", factors, True), as_value(inexact_arg("lu_solve", b)))
+    factors, b = inexact_pair("lu_solve", factors, b)
     if trans not in (0, 1, 2):
         raise ValueError(message("lu_solve: trans is unknown", repr(trans), "0, 1 or 2"))
     permutation = factorizations.lu_pivots_to_permutation(pivots, factors.shape[-1])
@@ -159,8 +159,8 @@ def solve_triangular(a: Any, b: Any, trans: int | str = 0, lower: bool = False, 
       b: a vector (n,) or matrices (..., n, k); leading axes broadcast.
       trans: 0 or "N"; 1 or "T" for the transposed system; 2 or "C" for the adjoint one.
     """
-    a, b = same_dtype("solve_triangular", matrix_arg("solve_triangular", a, True),
-                      as_value(inexact_arg("solve_triangular", b)))
+    a, b = inexact_pair("solve_triangular", a, b)
+    a = matrix_arg("solve_triangular", a, True)
     trans = {"N": 0, "T": 1, "C": 2}.get(trans, trans) if isinstance(trans, str) else trans
     if trans not in (0, 1, 2):
         raise ValueError(message("solve_triangular: trans is unknown", repr(trans), "0, 1, 2, 'N', 'T' or 'C'"))
@@ -252,8 +252,7 @@ def eigh_tridiagonal(d: Any, e: Any, *, eigvals_only: bool = False, select: str 
         of results depends on values.
       tol, key: accepted for compatibility.
     """
-    d, e = same_dtype("eigh_tridiagonal", as_value(inexact_arg("eigh_tridiagonal", d)),
-                      as_value(inexact_arg("eigh_tridiagonal", e)))
+    d, e = inexact_pair("eigh_tridiagonal", d, e)
     if d.ndim != 1 or e.shape != (max(d.shape[0] - 1, 0),):
         raise ValueError(message("eigh_tridiagonal: the shapes do not fit", f"{describe(d)} and {describe(e)}",
                                  "(n,) and (n - 1,)"))
@@ -281,8 +280,8 @@ def _complex(x: Any) -> Any:
 
 def rsf2csf(T: Any, Z: Any, check_finite: bool = True) -> tuple[Array, Array]:
     """A real Schur form made complex: T triangular. No derivatives."""
-    T, Z = same_dtype("rsf2csf", matrix_arg("rsf2csf", T, True), matrix_arg("rsf2csf", Z, True))
-    return spectral.rsf2csf(T, Z)
+    T, Z = inexact_pair("rsf2csf", T, Z)
+    return spectral.rsf2csf(matrix_arg("rsf2csf", T, True), matrix_arg("rsf2csf", Z, True))
 
 
 def hessenberg(a: Any, *, calc_q: bool = False, overwrite_a: bool = False, check_finite: bool = True) -> Any:
@@ -318,7 +317,8 @@ def expm(A: Any, *, upper_triangular: bool = False, max_squarings: int = 16) -> 
 
 def expm_frechet(A: Any, E: Any, *, method: str | None = None, compute_expm: bool = True) -> Any:
     """The exponential of A and its derivative in the direction E; without ``compute_expm`` the derivative alone."""
-    A, E = same_dtype("expm_frechet", matrix_arg("expm_frechet", A, True), matrix_arg("expm_frechet", E, True))
+    A, E = inexact_pair("expm_frechet", A, E)
+    A = matrix_arg("expm_frechet", A, True)
     if A.shape != E.shape:
         raise ValueError(message("expm_frechet: the shapes do not fit", f"{describe(A)} and {describe(E)}", "equal shapes"))
     derivative = matrix_functions.expm_frechet(A, E)
@@ -337,13 +337,13 @@ def solve_sylvester(A: Any, B: Any, C: Any, *, method: str = "schur", tol: float
       A, B, C: (..., m, m), (..., n, n) and (..., m, n).
       method, tol: accepted for compatibility.
     """
-    A, B, C = (matrix_arg("solve_sylvester", x) for x in (A, B, C))
     dtype = fnp.result_type(A, B, C)
+    A, B, C = (matrix_arg("solve_sylvester", as_value(x).astype(dtype)) for x in (A, B, C))
     lead = broadcast_shape("solve_sylvester", *[x.shape[:-2] for x in (A, B, C)])
     if A.shape[-1] != A.shape[-2] or B.shape[-1] != B.shape[-2] or C.shape[-2:] != (A.shape[-1], B.shape[-1]):
         raise ValueError(message("solve_sylvester: the shapes do not fit", ", ".join(map(describe, (A, B, C))),
                                  "(m, m), (n, n) and (m, n)"))
-    A, B, C = (broadcast_to(convert_element_type(x, dtype), (*lead, *x.shape[-2:])) for x in (A, B, C))
+    A, B, C = (broadcast_to(x, (*lead, *x.shape[-2:])) for x in (A, B, C))
     return matrix_functions.solve_sylvester(A, B, C)
 
 
