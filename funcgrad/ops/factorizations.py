@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.primitive import NOT_LINEAR, PIECEWISE_CONSTANT, Kind, No, Primitive
+from funcgrad.core.primitive import NOT_LINEAR, PIECEWISE_CONSTANT, Kind, Native, No, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.ops.elementwise import add, mul, neg, real, sub
 from funcgrad.ops.matrices import (
@@ -171,7 +171,7 @@ def _congruent(l: Any, x: Any) -> Any:  # noqa: E741
 
 
 cholesky_p = Primitive("cholesky", Kind.OPAQUE, square_shape, cholesky_impl, cholesky_jvp, NOT_LINEAR,
-                       stacked(lambda: cholesky_p))
+                       stacked(lambda: cholesky_p), code=Native("cholesky"))
 
 # ---------------------------------------------------------------- LU
 
@@ -263,7 +263,8 @@ def _filled_rows(x: Any, rows: int) -> Any:
     return transposed(_filled(transposed(x), rows))
 
 
-lu_p = Primitive("lu", Kind.OPAQUE, lu_shape, lu_impl, lu_jvp, NOT_LINEAR, stacked(lambda: lu_p), strong=True)
+lu_p = Primitive("lu", Kind.OPAQUE, lu_shape, lu_impl, lu_jvp, NOT_LINEAR, stacked(lambda: lu_p), code=Native("lu"),
+                 strong=True)
 
 
 def permutation_shape(pivots: ShapedArray, *, permutation_size: int) -> ShapedArray:
@@ -332,7 +333,8 @@ def qr_jvp(primals: tuple, tangents: tuple, *, pivoting: bool, full_matrices: bo
     return (q, r, *rest), (q_dot, r_dot, *[Zero(shaped_array(p.shape, FLOAT0)) for p in rest])
 
 
-qr_p = Primitive("qr", Kind.OPAQUE, qr_shape, qr_impl, qr_jvp, NOT_LINEAR, stacked(lambda: qr_p), strong=True)
+qr_p = Primitive("qr", Kind.OPAQUE, qr_shape, qr_impl, qr_jvp, NOT_LINEAR, stacked(lambda: qr_p), code=Native("qr"),
+                 strong=True)
 
 
 def geqrf_shape(x: ShapedArray) -> tuple:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.primitive import NOT_LINEAR, Kind, No, Primitive
+from funcgrad.core.primitive import NOT_LINEAR, Kind, Native, No, Primitive
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.degenerate import differences, inverse_where_apart, turned, watched
@@ -387,8 +387,10 @@ def diagonalized_jvp(primals: tuple, tangents: tuple) -> tuple:
     return (w, v), (diagonal(inner), product(v, mul(inverse_where_apart(differences(w, inner), w), inner)))
 
 
-eigh_p = Primitive("eigh", Kind.OPAQUE, eigh_shape, eigh_impl, eigh_jvp, NOT_LINEAR, stacked(lambda: eigh_p), strong=True)
-svd_p = Primitive("svd", Kind.OPAQUE, svd_shape, svd_impl, svd_jvp, NOT_LINEAR, stacked(lambda: svd_p), strong=True)
+eigh_p = Primitive("eigh", Kind.OPAQUE, eigh_shape, eigh_impl, eigh_jvp, NOT_LINEAR, stacked(lambda: eigh_p),
+                   code=Native("eigh"), strong=True)
+svd_p = Primitive("svd", Kind.OPAQUE, svd_shape, svd_impl, svd_jvp, NOT_LINEAR, stacked(lambda: svd_p), code=Native("svd"),
+                  strong=True)
 eig_p = Primitive("eig", Kind.OPAQUE, eig_shape, eig_impl, eig_jvp, NOT_LINEAR, stacked(lambda: eig_p), strong=True)
 schur_p = Primitive("schur", Kind.OPAQUE, lambda x: (square_shape(x), x), schur_impl,
                     No("its rows and columns are LAPACK's choice; differentiate functions of matrices, or eig"), NOT_LINEAR,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import Kind, Linear, Primitive
+from funcgrad.core.primitive import Kind, Linear, Native, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add, mul, neg, sub
@@ -196,7 +196,7 @@ def triangular_solve_transpose(cotangents: tuple, a: Any, b: Any, *, lower: bool
 
 triangular_solve_p = Primitive(
     "triangular_solve", Kind.OPAQUE, _systems_shape, triangular_solve_impl, triangular_solve_jvp,
-    triangular_solve_transpose, _systems_batch(lambda: triangular_solve_p))
+    triangular_solve_transpose, _systems_batch(lambda: triangular_solve_p), code=Native("triangular_solve"))
 
 # ---------------------------------------------------------------- by a known LU factorisation
 
@@ -230,7 +230,7 @@ def factored_solve_transpose(cotangents: tuple, a: Any, lu: Any, permutation: An
 
 factored_solve_p = Primitive(
     "factored_solve", Kind.OPAQUE, _systems_shape, factored_solve_impl, factored_solve_jvp, factored_solve_transpose,
-    _systems_batch(lambda: factored_solve_p))
+    _systems_batch(lambda: factored_solve_p), code=Native("factored_solve"))
 
 # ---------------------------------------------------------------- tridiagonal
 

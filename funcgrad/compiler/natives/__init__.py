@@ -43,9 +43,11 @@ from funcgrad.compiler.natives import (  # noqa: E402, F401  they register thems
     cumulative,
     indexing,
     joining,
+    lapack,
     positions,
     random,
     scattering,
     search,
     sorting,
+    systems,
 )

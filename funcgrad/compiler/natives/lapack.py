@@ -1,0 +1,167 @@
+"""Spectra and QR by LAPACK, called from the kernel: it copies a matrix to columns, calls, and copies the results to rows.
+
+In: an equation of ``eigh``, ``svd`` or ``qr``. Out: a kernel whose row is one matrix. All rows are one piece, so they share one
+workspace, and the library's threads share the work on a large matrix. A matrix for which LAPACK fails gives NaN. Signs of
+vectors are LAPACK's; rounding may turn them against those of the interpreter.
+
+    eigh of f64[256,256]:    one row: a copy, one call of syevd, a copy
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from funcgrad.compiler import blas
+from funcgrad.compiler.expressions import stored
+from funcgrad.compiler.natives import NATIVES, NativeKernel
+from funcgrad.compiler.natives.rows import text
+from funcgrad.compiler.natives.systems import INT64, known
+from funcgrad.core.jaxpr import Equation
+
+BLOCK = 64
+"""LAPACK's largest block: so many columns of workspace let it work in blocks."""
+
+
+class _Call:
+    """The arguments of calls of LAPACK: every number lies in memory, every array is a slot or a place in one."""
+
+    def __init__(self, slots: int):
+        self.sizes: list[int] = []
+        self.scratch: list[tuple[np.dtype, int]] = []
+        self.slots = slots
+
+    def number(self, value: int | str) -> str:
+        """The address of an integer or a letter."""
+        self.sizes.append(ord(value) if isinstance(value, str) else value)
+        return f"sizes + {8 * (len(self.sizes) - 1)}"
+
+    def value(self, value: int) -> str:
+        """The integer itself."""
+        self.sizes.append(value)
+        return f"word(sizes, {len(self.sizes) - 1})"
+
+    def memory(self, dtype: np.dtype, count: int) -> int:
+        """The slot of new scratch memory."""
+        self.scratch.append((dtype, max(count, 1)))
+        return self.slots + len(self.scratch) - 1
+
+    def call(self, routine: str, dtype: np.dtype, letters: int, *arguments: str) -> str:
+        """The call; Fortran passes the length of each letter at the end."""
+        address = self.value(blas.function(routine, dtype))
+        return f"call_pointers({address}, ({', '.join(arguments)}, {', '.join(['1'] * max(letters, 1))}))"
+
+
+def _at(slot: int, element: str = "0", dtype: np.dtype | None = None) -> str:
+    return f"word(pointers, {slot})" + (f" + ({element}) * {dtype.itemsize}" if dtype is not None else "")
+
+
+def _pointer(name: str, dtype: np.dtype, slot: int) -> str:
+    return f"{name} = pointer_{stored(dtype)}(pointers, {slot})"
+
+
+def _to_columns(rows: str, columns: str, target: str, source: str) -> list[str]:
+    return [f"for i in range({rows}):", f"    for j in range({columns}):",
+            f"        {target}[j * {rows} + i] = {source} + i * {columns} + j]"]
+
+
+def _to_rows(rows: str, columns: str, target: str, source: str, nan: str) -> list[str]:
+    """A result in columns, or NaN where the call failed."""
+    return [f"for i in range({rows}):", f"    for j in range({columns}):",
+            f"        {target} + i * {columns} + j] = {nan} if failed else {source}[j * {rows} + i]"]
+
+
+def _finished(call: _Call, lines: list[str], body: list[str], rows: int) -> NativeKernel:
+    lines = [*lines, "for r in range(start, stop):", *["    " + line for line in body]]
+    return NativeKernel(text(lines), call.sizes, rows, rows, tuple(call.scratch))
+
+
+def _real(dtype: np.dtype) -> np.dtype:
+    return np.dtype(f"float{4 * dtype.itemsize}") if dtype.kind == "c" else dtype
+
+
+def eigh(equation: Equation) -> NativeKernel | None:
+    x = equation.inputs[0].aval
+    if not x.size or not known(equation):
+        return None
+    n, dtype, real = x.shape[-1], x.dtype, _real(x.dtype)
+    vectors, name = equation.params["vectors"], stored(x.dtype)
+    c = _Call(1 + len(equation.outs))
+    matrix, info = c.memory(dtype, n * n), c.memory(INT64, 1)
+    lengths = [(dtype, (2 + BLOCK) * n + n * n), (real, 1 + 5 * n + 2 * n * n), (INT64, 3 + 5 * n)] if dtype.kind == "c" else [
+        (dtype, 1 + (6 + BLOCK) * n + 2 * n * n), (INT64, 3 + 5 * n)]
+    work = [part for kind, length in lengths for part in (_at(c.memory(kind, length)), c.number(length))]
+    size = c.number(n)
+    lines = [_pointer("x", dtype, 0), _pointer("w", real, 1), _pointer("z", dtype, matrix), f"n = {c.value(n)}"]
+    body = [*_to_columns("n", "n", "z", "x[r * n * n"), c.call(
+        "heevd" if dtype.kind == "c" else "syevd", dtype, 2, c.number("V" if vectors else "N"),
+        c.number("L" if equation.params["lower"] else "U"), size, _at(matrix), size, _at(1, "r * n", real), *work, _at(info)),
+        f"failed = short({_at(info)}) != 0", "if failed:", "    for i in range(n):",
+        f"        w[r * n + i] = {stored(real)}(nan)"]
+    if vectors:
+        lines.append(_pointer("v", dtype, 2))
+        body += _to_rows("n", "n", "v[r * n * n", "z", f"{name}(nan)")
+    return _finished(c, lines, body, math.prod(x.shape[:-2]))
+
+
+def svd(equation: Equation) -> NativeKernel | None:
+    x = equation.inputs[0].aval
+    if not x.size or not known(equation):
+        return None
+    *lead, m, n = x.shape
+    dtype, real, vectors, k = x.dtype, _real(x.dtype), equation.params["vectors"], min(m, n)
+    left, right = (m, n) if equation.params["full_matrices"] else (k, k)
+    name, c = stored(dtype), _Call(1 + len(equation.outs))
+    matrix, info = c.memory(dtype, m * n), c.memory(INT64, 1)
+    u, vh = (c.memory(dtype, m * left), c.memory(dtype, right * n)) if vectors else (matrix, matrix)
+    length = 5 * k * k + 10 * k + (BLOCK + 1) * (m + n)
+    work = [_at(c.memory(dtype, length)), c.number(length)]
+    if dtype.kind == "c":
+        work.append(_at(c.memory(real, max(5 * k * k + 7 * k, 2 * max(m, n) * k + 2 * k * k + k))))
+    work.append(_at(c.memory(INT64, 8 * k)))
+    rows, columns = c.number(m), c.number(n)
+    lines = [_pointer("x", dtype, 0), _pointer("s", real, 1), _pointer("z", dtype, matrix),
+             *[f"{letter} = {c.value(v)}" for letter, v in zip("mnk", (m, n, k), strict=True)]]
+    letter = c.number("N" if not vectors else "A" if equation.params["full_matrices"] else "S")
+    body = [*_to_columns("m", "n", "z", "x[r * m * n"), c.call(
+        "gesdd", dtype, 1, letter, rows, columns, _at(matrix), rows, _at(1, "r * k", real), _at(u), rows, _at(vh),
+        c.number(right), *work, _at(info)),
+        f"failed = short({_at(info)}) != 0", "if failed:", "    for i in range(k):",
+        f"        s[r * k + i] = {stored(real)}(nan)"]
+    if vectors:
+        lines += [_pointer("u", dtype, u), _pointer("vh", dtype, vh), _pointer("p", dtype, 2), _pointer("q", dtype, 3),
+                  f"left = {c.value(left)}", f"right = {c.value(right)}"]
+        body += [*_to_rows("m", "left", "p[r * m * left", "u", f"{name}(nan)"),
+                 *_to_rows("right", "n", "q[r * right * n", "vh", f"{name}(nan)")]
+    return _finished(c, lines, body, math.prod(lead))
+
+
+def qr(equation: Equation) -> NativeKernel | None:
+    x = equation.inputs[0].aval
+    if not x.size or not known(equation) or equation.params["pivoting"]:
+        return None
+    *lead, m, n = x.shape
+    dtype, k, name = x.dtype, min(m, n), stored(x.dtype)
+    width = m if equation.params["full_matrices"] else k
+    c = _Call(3)
+    matrix, basis, taus = (c.memory(dtype, count) for count in (m * n, m * width, k))
+    info = c.memory(INT64, 1)
+    length = BLOCK * max(n, width)
+    work = [_at(c.memory(dtype, length)), c.number(length)]
+    rows, columns = c.number(m), c.number(n)
+    lines = [_pointer("x", dtype, 0), _pointer("q", dtype, 1), _pointer("t", dtype, 2), _pointer("z", dtype, matrix),
+             _pointer("g", dtype, basis), f"m = {c.value(m)}", f"n = {c.value(n)}", f"k = {c.value(k)}",
+             f"width = {c.value(width)}"]
+    body = [*_to_columns("m", "n", "z", "x[r * m * n"),
+            c.call("geqrf", dtype, 0, rows, columns, _at(matrix), rows, _at(taus), *work, _at(info)),
+            "for i in range(m * k):", "    g[i] = z[i]", "for i in range(width):", "    for j in range(n):",
+            f"        t[r * width * n + i * n + j] = z[j * m + i] if i <= j else {name}(0.0)",
+            c.call("ungqr" if dtype.kind == "c" else "orgqr", dtype, 0, rows, c.number(width), c.number(k), _at(basis), rows,
+                   _at(taus), *work, _at(info)),
+            "for i in range(m):", "    for j in range(width):", "        q[r * m * width + i * width + j] = g[j * m + i]"]
+    return _finished(c, lines, body, math.prod(lead))
+
+
+NATIVES["eigh"] = eigh
+NATIVES["svd"] = svd
+NATIVES["qr"] = qr

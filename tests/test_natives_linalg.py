@@ -1,0 +1,83 @@
+"""Kernels of linear algebra give what the interpreter gives: loops for small matrices, BLAS and LAPACK for larger ones."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_natives import check
+
+import funcgrad as fg
+from funcgrad import numpy as fnp
+from funcgrad.compiler import executable
+from funcgrad.lax import linalg as la
+from funcgrad.ops import determinants, spectral
+
+L = fnp.linalg
+TOLERANCE = {"float32": 2e-3, "complex64": 2e-3, "float64": 1e-9, "complex128": 1e-9}
+DTYPES = pytest.mark.parametrize("dtype", list(TOLERANCE))
+SIZES = pytest.mark.parametrize("n", [3, 12])
+"""Loops up to 8."""
+
+
+def random(dtype: str, *shape: int) -> np.ndarray:
+    rng = np.random.default_rng(sum(shape))
+    x = rng.normal(size=shape)
+    return (x + 1j * rng.normal(size=shape) if dtype[0] == "c" else x).astype(dtype)
+
+
+def regular(dtype: str, n: int) -> np.ndarray:
+    return random(dtype, 3, n, n) + (2 * np.sqrt(n) * np.eye(n)).astype(dtype)
+
+
+@DTYPES
+@SIZES
+def test_systems(dtype, n):
+    a, b, tolerance = regular(dtype, n), random(dtype, 3, n, 2), TOLERANCE[dtype]
+    check(lambda x: la.cholesky(x, symmetrize_input=False), a @ a.conj().swapaxes(-1, -2), tolerance=tolerance)
+    check(la.lu, a, tolerance=tolerance)
+    check(determinants.solve, a, b, tolerance=tolerance)
+    for lower in (False, True):
+        check(lambda x, y: la.triangular_solve(x, y, left_side=True, lower=lower, transpose_a=not lower, unit_diagonal=lower),  # noqa: B023
+              a, b, tolerance=tolerance)
+    check(lambda x, y: fg.vjp(determinants.solve, x, y)[1](y), a, b, tolerance=tolerance, host=True)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 5, 3), (2, 9, 11), (2, 11, 9)])
+def test_lu_of_oblong_matrices(shape):
+    check(la.lu, random("float64", *shape), tolerance=1e-9)
+
+
+@DTYPES
+def test_spectra(dtype):
+    a, wide, tolerance = regular(dtype, 6), random(dtype, 2, 4, 6), TOLERANCE[dtype]
+    for lower in (False, True):
+        check(lambda x: (lambda w, v: (w, abs(v)))(*spectral.eigh_pair("eigh", x, lower, False)), a, tolerance=tolerance)  # noqa: B023
+    check(L.eigvalsh, a, tolerance=tolerance)
+    check(L.svdvals, wide, tolerance=tolerance)
+    for x in (wide, wide.swapaxes(-1, -2), a):
+        check(lambda v: tuple([abs(part) for part in L.svd(v, full_matrices=False)]), x, tolerance=tolerance)
+        for mode in ("reduced", "complete"):
+            check(lambda v: tuple(L.qr(v, mode)), x, tolerance=tolerance)  # noqa: B023
+    check(lambda v: abs(L.svd(v).U), wide, tolerance=tolerance)
+
+
+def test_matrices_that_fail():
+    for n in (3, 20):
+        bad = np.stack([np.eye(n), -np.eye(n)])
+        check(lambda x: la.cholesky(x, symmetrize_input=False), bad)
+        check(la.lu, np.ones((2, n, n)))
+        nan = np.stack([np.full((n, n), np.nan), np.eye(n)])
+        check(L.eigvalsh, nan)
+        check(lambda x: tuple(L.svd(x)), nan)
+
+
+def test_there_are_no_host_steps():
+    """Gradients of solutions, factors and spectra stay in one native call."""
+    def f(x):
+        w, v = L.eigh(x)
+        u, s, vh = L.svd(x)
+        return fnp.sum(L.solve(x, w)) + fnp.sum(L.cholesky(x)) + fnp.sum(s) + fnp.sum(L.qr(x).R) + fnp.sum(v * v * w)
+
+    for n in (4, 12):
+        x = regular("float64", n)[0]
+        program = executable(fg.make_jaxpr(fg.grad(f))(x @ x.T))
+        assert "host" not in {step.kind for step in program.schedule.steps}
