@@ -1,8 +1,8 @@
 """Spectra and QR by LAPACK, called from the kernel: it copies a matrix to columns, calls, and copies the results to rows.
 
 In: an equation of ``eigh``, ``svd`` or ``qr``. Out: a kernel whose row is one matrix. All rows are one piece, so they share one
-workspace, and the library's threads share the work on a large matrix. A matrix for which LAPACK fails gives NaN. Signs of
-vectors are LAPACK's; rounding may turn them against those of the interpreter.
+workspace. A matrix for which LAPACK fails gives NaN. Signs of vectors are LAPACK's; rounding may turn them against those of
+the interpreter.
 
     eigh of f64[256,256]:    one row: a copy, one call of syevd, a copy
 """
@@ -15,8 +15,7 @@ import numpy as np
 from funcgrad.compiler import blas
 from funcgrad.compiler.expressions import stored
 from funcgrad.compiler.natives import NATIVES, NativeKernel
-from funcgrad.compiler.natives.rows import text
-from funcgrad.compiler.natives.systems import INT64, known
+from funcgrad.compiler.natives.systems import INT64, calling, indented, known
 from funcgrad.core.jaxpr import Equation
 
 BLOCK = 64
@@ -71,9 +70,8 @@ def _to_rows(rows: str, columns: str, target: str, source: str, nan: str) -> lis
             f"        {target} + i * {columns} + j] = {nan} if failed else {source}[j * {rows} + i]"]
 
 
-def _finished(call: _Call, lines: list[str], body: list[str], rows: int) -> NativeKernel:
-    lines = [*lines, "for r in range(start, stop):", *["    " + line for line in body]]
-    return NativeKernel(text(lines), call.sizes, rows, rows, tuple(call.scratch))
+def _finished(call: _Call, lines: list[str], body: list[str], n: int, rows: int) -> NativeKernel:
+    return calling([*lines, "for r in range(start, stop):", *indented(body)], call.sizes, n, rows, rows, tuple(call.scratch))
 
 
 def _real(dtype: np.dtype) -> np.dtype:
@@ -101,7 +99,7 @@ def eigh(equation: Equation) -> NativeKernel | None:
     if vectors:
         lines.append(_pointer("v", dtype, 2))
         body += _to_rows("n", "n", "v[r * n * n", "z", f"{name}(nan)")
-    return _finished(c, lines, body, math.prod(x.shape[:-2]))
+    return _finished(c, lines, body, n, math.prod(x.shape[:-2]))
 
 
 def svd(equation: Equation) -> NativeKernel | None:
@@ -133,7 +131,7 @@ def svd(equation: Equation) -> NativeKernel | None:
                   f"left = {c.value(left)}", f"right = {c.value(right)}"]
         body += [*_to_rows("m", "left", "p[r * m * left", "u", f"{name}(nan)"),
                  *_to_rows("right", "n", "q[r * right * n", "vh", f"{name}(nan)")]
-    return _finished(c, lines, body, math.prod(lead))
+    return _finished(c, lines, body, max(m, n), math.prod(lead))
 
 
 def qr(equation: Equation) -> NativeKernel | None:
@@ -159,7 +157,7 @@ def qr(equation: Equation) -> NativeKernel | None:
             c.call("ungqr" if dtype.kind == "c" else "orgqr", dtype, 0, rows, c.number(width), c.number(k), _at(basis), rows,
                    _at(taus), *work, _at(info)),
             "for i in range(m):", "    for j in range(width):", "        q[r * m * width + i * width + j] = g[j * m + i]"]
-    return _finished(c, lines, body, math.prod(lead))
+    return _finished(c, lines, body, max(m, n), math.prod(lead))
 
 
 NATIVES["eigh"] = eigh

@@ -21,8 +21,10 @@ from funcgrad.core.jaxpr import Equation, Literal
 
 SMALL = 8
 """The largest matrices that are treated by loops here."""
-ON_ONE_THREAD = 48
-"""The largest matrices of which threads take several; the library's own threads share the work on a larger one."""
+SHARED_OUT = 48
+"""The largest matrices of which threads take several: the library computes each on the thread that calls it."""
+ON_ONE_THREAD = 1024
+"""The largest matrices for which the library's own threads are switched off: they wait for each other by spinning."""
 INT64 = np.dtype(np.int64)
 
 
@@ -32,15 +34,21 @@ def known(equation: Equation) -> bool:
 
 
 def rows_at_a_time(rows: int, n: int, work: int) -> int:
-    """The matrices that one thread takes: all, if a call of LAPACK shares its own work."""
-    return pieces(rows, work) if n <= ON_ONE_THREAD else max(rows, 1)
+    """The matrices that one thread takes: all, if they are so large that the library may use threads."""
+    return pieces(rows, work) if n <= SHARED_OUT else max(rows, 1)
 
 
-def kernel(lines: list[str], sizes: list[int], rows: int, chunk: int, scratch: tuple = ()) -> NativeKernel:
+def calling(lines: list[str], sizes: list[int], n: int, rows: int, chunk: int, scratch: tuple) -> NativeKernel:
+    """A kernel that calls the library for n by n matrices."""
+    get, put = blas.thread_functions()
+    if get and SHARED_OUT < n <= ON_ONE_THREAD:
+        put_text = word(put, sizes)
+        lines = [f"threads = call_for_int({word(get, sizes)})", "if threads > 1:", f"    call_pointers({put_text}, (1,))",
+                 *lines, "if threads > 1:", f"    call_pointers({put_text}, (threads,))"]
     return NativeKernel(text(lines), sizes, rows, chunk, scratch)
 
 
-NOTHING = kernel(["pass"], [], 0, 1)
+NOTHING = NativeKernel(text(["pass"]), [], 0, 1)
 
 
 def indented(lines: list[str], depth: int = 1) -> list[str]:
@@ -80,7 +88,7 @@ def cholesky(equation: Equation) -> NativeKernel | None:
                  f"    call_pointers({call}, (sizes + 16, sizes, word(pointers, 1) + b * {dtype.itemsize}, sizes, "
                  "word(pointers, 2) + 8 * r, 1))",
                  "    failed = short(word(pointers, 2) + 8 * r) != 0", *indented(fail)]
-        return kernel(lines, sizes, rows, rows_at_a_time(rows, n, n ** 3 // 3), ((INT64, rows),))
+        return calling(lines, sizes, n, rows, rows_at_a_time(rows, n, n ** 3 // 3), ((INT64, rows),))
     real = "f32" if dtype.name in ("float32", "complex64") else "f64"
     square = "v.real * v.real + v.imag * v.imag" if dtype.kind == "c" else "v * v"
     part = ".real" if dtype.kind == "c" else ""
@@ -94,7 +102,7 @@ def cholesky(equation: Equation) -> NativeKernel | None:
             f"        y[b + j * n + i] = {name}(0.0)", *fail]
     lines = [f"x = pointer_{name}(pointers, 0)", f"y = pointer_{name}(pointers, 1)", f"n = {n}",
              "for r in range(start, stop):", *indented(body)]
-    return kernel(lines, sizes, rows, pieces(rows, n ** 3))
+    return NativeKernel(text(lines), sizes, rows, pieces(rows, n ** 3))
 
 
 # ---------------------------------------------------------------- LU
@@ -126,8 +134,8 @@ def lu(equation: Equation) -> NativeKernel | None:
                  "    for i in range(k):",
                  f"        pivots[r * k + i] = i32(short(word(pointers, 4) + 8 * k * r + {blas.integer_bytes()} * i) - 1)",
                  *indented(exchange)]
-        return kernel(lines, sizes, rows, rows_at_a_time(rows, max(m, n), m * n * k // 2),
-                      ((INT64, rows * k), (INT64, rows), (x.dtype, x.size)))
+        return calling(lines, sizes, max(m, n), rows, rows_at_a_time(rows, max(m, n), m * n * k // 2),
+                       ((INT64, rows * k), (INT64, rows), (x.dtype, x.size)))
     size = (lambda v: f"abs({v}.real) + abs({v}.imag)") if x.dtype.kind == "c" else (lambda v: f"abs({v})")
     body = ["b = r * m * n", "for i in range(m * n):", "    y[b + i] = x[b + i]", "for k in range(K):", "    p = k",
             f"    best = {size('y[b + k * n + k]')}", "    for i in range(k + 1, m):",
@@ -142,7 +150,7 @@ def lu(equation: Equation) -> NativeKernel | None:
             "            y[b + i * n + j] = y[b + i * n + j] - f * y[b + k * n + j]"]
     lines = [*start, f"m = {m}", f"n = {n}", f"K = {k}", "for r in range(start, stop):", *indented(body),
              "    k = K", *indented(exchange)]
-    return kernel(lines, sizes, rows, pieces(rows, m * n * k))
+    return NativeKernel(text(lines), sizes, rows, pieces(rows, m * n * k))
 
 
 # ---------------------------------------------------------------- solutions
@@ -203,7 +211,7 @@ def triangular_solve(equation: Equation) -> NativeKernel | None:
               "for r in range(start, stop):", "    a = r * n * n", "    b = r * n * k", "    for i in range(n * k):",
               "        y[b + i] = w[b + i]",
               *indented(_solve(dtype, n, sizes, 2, 0, p["lower"], p["transpose_a"], p["unit_diagonal"]))]
-    return kernel(lines, sizes, rows, rows_at_a_time(rows, n, n * n * k))
+    return calling(lines, sizes, n, rows, rows_at_a_time(rows, n, n * n * k), ())
 
 
 def factored_solve(equation: Equation) -> NativeKernel | None:
@@ -230,8 +238,8 @@ def factored_solve(equation: Equation) -> NativeKernel | None:
                  "        y[b + i * k + c] = w[b + p * k + c]", *_solve(dtype, n, sizes, 4, 1, True, False, True),
                  *_solve(dtype, n, sizes, 4, 1, False, False, False)]
         scratch = ()
-    return kernel([*lines, "for r in range(start, stop):", *indented(loop)], sizes, rows,
-                  rows_at_a_time(rows, n, 2 * n * n * k), scratch)
+    return calling([*lines, "for r in range(start, stop):", *indented(loop)], sizes, n, rows,
+                   rows_at_a_time(rows, n, 2 * n * n * k), scratch)
 
 
 NATIVES["cholesky"] = cholesky
