@@ -12,12 +12,17 @@ from funcgrad import numpy as fnp
 from funcgrad.lax import linalg as la
 from funcgrad.ops import factorizations, spectral
 from funcgrad.scipy import linalg as sl
+from funcgrad.tree_util import tree_leaves as leaves
 
 L = fnp.linalg
 
 
 def adjoint(x):
     return fnp.conj(fnp.swapaxes(x, -1, -2))
+
+
+def joined(tree):
+    return fnp.concatenate([fnp.ravel(x) for x in leaves(tree)])
 
 
 def rows() -> list[Operation]:
@@ -33,8 +38,9 @@ def rows() -> list[Operation]:
         svd=lambda v: (lambda u, s, vh: (s, abs(u), abs(vh)))(*L.svd(v)), eig=lambda v: (lambda w, q: (fnp.real(w), abs(q)))(*L.eig(v)))
     return [
         *[row(name, f, definite) for name, f in factors.items()],
-        *[row(f"{name} complex", f, z @ z.conj().T + np.eye(3) if name in ("cholesky", "eigh") else z, float32=False)
-          for name, f in factors.items() if name not in ("eig", "eigvalsh")],
+        *[row(f"{name} complex", lambda v, f=factors[name]: joined(f(v)), matrix, float32=False) for name, matrix in (
+            ("cholesky", z @ z.conj().T + np.eye(3)), ("eigh", z @ z.conj().T), ("lu", z), ("qr", z))],
+        row("svd complex", lambda v: (lambda u, s, vh: joined((s, u * s @ vh)))(*L.svd(v)), z, float32=False),
         row("svd oblong", lambda v: (lambda u, s, vh: (s, abs(u), adjoint(vh) @ vh))(*L.svd(v, full_matrices=False)), wide),
         row("svdvals", L.svdvals, wide), row("eigvals", lambda v: fnp.real(L.eigvals(v)), a),
         row("qr pivoting", lambda v: la.qr(v, pivoting=True, full_matrices=False)[:2], wide.T),
@@ -45,7 +51,7 @@ def rows() -> list[Operation]:
         row("solve", L.solve, a, b), row("solve complex", L.solve, z, cplx(3, 1), float32=False),
         row("solve stack", L.solve, stack, b, float32=False),
         row("det", L.det, real(4, 4) + 2 * np.eye(4)), row("gradient of det", lambda v: grad(L.det)(v), real(4, 4) + 2 * np.eye(4)),
-        row("slogdet", lambda v: L.slogdet(v)[1], a), row("slogdet complex", L.slogdet, z, float32=False),
+        row("slogdet", lambda v: L.slogdet(v)[1], a), row("slogdet complex", lambda v: joined(L.slogdet(v)), z, float32=False),
         row("pinv", L.pinv, wide), row("expm", lambda v: sl.expm(v * 0.3), a),
         row("sqrtm", lambda v: fnp.real(sl.sqrtm(v)), definite), row("solve_sylvester", sl.solve_sylvester, a, definite, b @ wide),
         row("polar", lambda v: sl.polar(v), wide.T), row("funm", lambda v: fnp.real(sl.funm(v, fnp.exp)), a * 0.3),

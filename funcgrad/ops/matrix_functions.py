@@ -9,6 +9,7 @@ Higham, "Functions of Matrices", 2008; Golub and Pereyra, "The differentiation o
 """
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,12 @@ def pinv(a: Any, rtol: Any, hermitian: bool = False) -> Any:
 
 
 def _finite(function: Any, *matrices: Any) -> tuple:
-    if all(np.isfinite(m).all() for m in matrices):
+    """What SciPy gives, which refuses NaN, and warns where the result says it by itself."""
+    if not all(np.isfinite(m).all() for m in matrices):
+        return (np.full_like(matrices[-1], np.nan),)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return (function(*matrices),)
-    return (np.full_like(matrices[-1], np.nan),)
 
 
 @computed_by_lapack
