@@ -17,10 +17,6 @@ from funcgrad.tree_util import tree_leaves as leaves
 L = fnp.linalg
 
 
-def adjoint(x):
-    return fnp.conj(fnp.swapaxes(x, -1, -2))
-
-
 def joined(tree):
     return fnp.concatenate([fnp.ravel(x) for x in leaves(tree)])
 
@@ -41,7 +37,7 @@ def rows() -> list[Operation]:
         *[row(f"{name} complex", lambda v, f=factors[name]: joined(f(v)), matrix, float32=False) for name, matrix in (
             ("cholesky", z @ z.conj().T + np.eye(3)), ("eigh", z @ z.conj().T), ("lu", z), ("qr", z))],
         row("svd complex", lambda v: (lambda u, s, vh: joined((s, u * s @ vh)))(*L.svd(v)), z, float32=False),
-        row("svd oblong", lambda v: (lambda u, s, vh: (s, abs(u), adjoint(vh) @ vh))(*L.svd(v, full_matrices=False)), wide),
+        row("svd oblong", lambda v: (lambda u, s, vh: (s, abs(u), abs(vh)))(*L.svd(v, full_matrices=False)), wide),
         row("svdvals", L.svdvals, wide), row("eigvals", lambda v: fnp.real(L.eigvals(v)), a),
         row("qr pivoting", lambda v: la.qr(v, pivoting=True, full_matrices=False)[:2], wide.T),
         row("triangular_solve", lambda v, w: la.triangular_solve(v, w, left_side=True, lower=True), a, b),
