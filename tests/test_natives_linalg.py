@@ -35,6 +35,9 @@ def test_systems(dtype, n):
     check(lambda x: la.cholesky(x, symmetrize_input=False), a @ a.conj().swapaxes(-1, -2), tolerance=tolerance)
     check(la.lu, a, tolerance=tolerance)
     check(determinants.solve, a, b, tolerance=tolerance)
+    check(lambda x: L.det(x / 4), a if n >= 4 else random(dtype, 2, 4, 4), tolerance=tolerance)
+    if dtype[0] == "f":
+        check(lambda x: tuple(L.slogdet(x)), np.stack([a[0], a[0][::-1], 0 * a[0]]), tolerance=tolerance)
     for lower in (False, True):
         check(lambda x, y: la.triangular_solve(x, y, left_side=True, lower=lower, transpose_a=not lower, unit_diagonal=lower),  # noqa: B023
               a, b, tolerance=tolerance)

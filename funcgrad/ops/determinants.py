@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.core.primitive import NOT_LINEAR, Kind, Linear, Primitive
+from funcgrad.core.primitive import NOT_LINEAR, Kind, Linear, Native, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.ops.elementwise import add, complex, div, imag, mul, real, sub
 from funcgrad.ops.factorizations import lu_p, square_shape
@@ -41,15 +41,19 @@ def solve(a: Any, b: Any) -> Any:
 
 def slogdet(a: Any) -> tuple[Any, Any]:
     """The sign (or phase) of the determinant, and the logarithm of its magnitude: (0, -inf) for a singular matrix."""
-    factors, pivots, permutation = lu_p.bind(stop_gradient(matrix_arg("slogdet", a, True)))
-    return slogdet_p.bind(a, factors, pivots, permutation)
+    a = matrix_arg("slogdet", a, True)
+    return slogdet_p.bind(a, *lu_p.bind(stop_gradient(a)))
 
 
 def det(a: Any) -> Any:
     """The determinant; its first two derivatives are exact for singular matrices too."""
     a = matrix_arg("det", a, True)
     n = a.shape[-1]
-    return _determinant_of_small(a) if n <= 3 else det_p.bind(a)[0]
+    return _determinant_of_small(a) if n <= 3 else _det(a)
+
+
+def _det(a: Any) -> Any:
+    return det_p.bind(a, *lu_p.bind(stop_gradient(a)))[0]
 
 
 def _determinant_of_small(a: Any) -> Any:
@@ -82,11 +86,14 @@ def slogdet_shape(a: ShapedArray, factors: ShapedArray, pivots: ShapedArray, per
 @computed_by_lapack
 def slogdet_impl(xp: Any, a: Any, factors: Any, pivots: Any, permutation: Any) -> tuple:
     d = xp.diagonal(factors, axis1=-2, axis2=-1)
-    odd = xp.sum(pivots != xp.arange(pivots.shape[-1]), -1) % 2
     size = xp.abs(d)
     unit = xp.where(size == 0, 0, d / xp.where(size == 0, 1, size))
-    sign = xp.prod(unit, -1) * (1 - 2 * odd)
-    return xp.asarray(sign, a.dtype), xp.sum(xp.log(size), -1)
+    return xp.asarray(xp.prod(unit, -1) * _parity(xp, pivots), a.dtype), xp.sum(xp.log(size), -1)
+
+
+def _parity(xp: Any, pivots: Any) -> Any:
+    """1 or -1: whether the rows were exchanged an even or an odd number of times."""
+    return 1 - 2 * (xp.sum(pivots != xp.arange(pivots.shape[-1]), -1) % 2)
 
 
 def slogdet_jvp(primals: tuple, tangents: tuple) -> tuple:
@@ -103,8 +110,7 @@ def slogdet_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 
 slogdet_p = Primitive("slogdet", Kind.OPAQUE, slogdet_shape, slogdet_impl, slogdet_jvp, NOT_LINEAR,
-                      stacked(lambda: slogdet_p),
-                      strong=True)
+                      stacked(lambda: slogdet_p), code=Native("slogdet"), strong=True)
 
 # ---------------------------------------------------------------- determinant
 
@@ -120,16 +126,19 @@ def _times(scalar: Any, x: Any) -> Any:
 
 
 @computed_by_lapack
-def det_impl(xp: Any, a: Any) -> Any:
-    return xp.asarray(xp.linalg.det(a), a.dtype)
+def det_impl(xp: Any, a: Any, factors: Any, pivots: Any, permutation: Any) -> Any:
+    return xp.asarray(xp.prod(xp.diagonal(factors, axis1=-2, axis2=-1), -1) * _parity(xp, pivots), a.dtype)
 
 
 def det_jvp(primals: tuple, tangents: tuple) -> tuple:
-    return det_p.bind(*primals), (_pairing(cofactors_p.bind(*primals)[0], tangents[0]),)
+    out, = det_p.bind(*primals)
+    if type(tangents[0]) is Zero:
+        return (out,), (Zero(out.aval),)
+    return (out,), (_pairing(cofactors_p.bind(primals[0])[0], tangents[0]),)
 
 
-det_p = Primitive("det", Kind.OPAQUE, lambda a: shaped_array(square_shape(a).shape[:-2], a.dtype), det_impl, det_jvp,
-                  NOT_LINEAR, stacked(lambda: det_p), strong=True)
+det_p = Primitive("det", Kind.OPAQUE, lambda a, *rest: shaped_array(square_shape(a).shape[:-2], a.dtype), det_impl, det_jvp,
+                  NOT_LINEAR, stacked(lambda: det_p), code=Native("det"), strong=True)
 
 
 def _without(s: np.ndarray) -> np.ndarray:
@@ -209,7 +218,7 @@ def cofactors_tangent_jvp(primals: tuple, tangents: tuple) -> tuple:
         moved = sub(add(_times(_pairing(c_dot, t), c), _times(_pairing(c, t), c_dot)),
                     add(product(c_dot, t_c), product(c, t_c_dot)))
         moved = sub(moved, _times(_pairing(c, a_dot), out))
-        d = det_p.bind(a)[0]
+        d = _det(a)
         moved = div(moved, broadcast_to(expand_dims(d, (len(a.shape) - 2, len(a.shape) - 1)), a.shape))
         dot = moved if dot is None else add(dot, moved)
     return (out,), (Zero(out.aval) if dot is None else dot,)

@@ -1,8 +1,8 @@
 """Linear systems: factorisations and solutions of stacks of small matrices as loops, of larger ones by BLAS and LAPACK.
 
-In: an equation of ``cholesky``, ``lu``, ``triangular_solve`` or ``factored_solve``. Out: a kernel whose row is one matrix,
-or None for dtypes that LAPACK does not know. Up to ``SMALL`` rows the sizes are part of the text, and LLVM unrolls the
-loops; beyond, the kernel calls functions of the BLAS inside of NumPy, whose addresses it is passed as sizes.
+In: an equation of ``cholesky``, ``lu``, ``triangular_solve``, ``factored_solve``, ``slogdet`` or ``det``. Out: a kernel whose
+row is one matrix, or None for dtypes that LAPACK does not know. Up to ``SMALL`` rows the sizes are part of the text, and LLVM
+unrolls the loops; beyond, the kernel calls functions of the BLAS inside of NumPy, whose addresses it is passed as sizes.
 
     cholesky of f64[10000,4,4]:    10000 rows, no call
     lu of f64[500,500]:            one row, one call of getrf
@@ -16,7 +16,7 @@ import numpy as np
 from funcgrad.compiler import blas
 from funcgrad.compiler.expressions import stored
 from funcgrad.compiler.natives import NATIVES, NativeKernel
-from funcgrad.compiler.natives.rows import pieces, text, word
+from funcgrad.compiler.natives.rows import pieces, size, text, word
 from funcgrad.core.jaxpr import Equation, Literal
 
 SMALL = 8
@@ -136,10 +136,10 @@ def lu(equation: Equation) -> NativeKernel | None:
                  *indented(exchange)]
         return calling(lines, sizes, max(m, n), rows, rows_at_a_time(rows, max(m, n), m * n * k // 2),
                        ((INT64, rows * k), (INT64, rows), (x.dtype, x.size)))
-    size = (lambda v: f"abs({v}.real) + abs({v}.imag)") if x.dtype.kind == "c" else (lambda v: f"abs({v})")
+    magnitude = (lambda v: f"abs({v}.real) + abs({v}.imag)") if x.dtype.kind == "c" else (lambda v: f"abs({v})")
     body = ["b = r * m * n", "for i in range(m * n):", "    y[b + i] = x[b + i]", "for k in range(K):", "    p = k",
-            f"    best = {size('y[b + k * n + k]')}", "    for i in range(k + 1, m):",
-            f"        v = {size('y[b + i * n + k]')}",
+            f"    best = {magnitude('y[b + k * n + k]')}", "    for i in range(k + 1, m):",
+            f"        v = {magnitude('y[b + i * n + k]')}",
             "        if v > best:", "            best = v", "            p = i",
             "    pivots[r * K + k] = i32(p)",
             "    if p != k:", "        for j in range(n):", "            t = y[b + k * n + j]",
@@ -242,6 +242,34 @@ def factored_solve(equation: Equation) -> NativeKernel | None:
                    rows_at_a_time(rows, n, 2 * n * n * k), scratch)
 
 
+# ---------------------------------------------------------------- determinants
+
+
+def determinant(equation: Equation) -> NativeKernel | None:
+    """From the factors and pivots of lu. Slots: the matrix, which is not read, factors, pivots, permutation; the results: the
+    determinant, or its sign and the logarithm of its magnitude."""
+    factors = equation.inputs[1].aval
+    apart, dtype = len(equation.outs) == 2, factors.dtype
+    if not factors.size or not known(equation) or apart and dtype.kind == "c":
+        return None
+    n, rows, name = factors.shape[-1], math.prod(factors.shape[:-2]), stored(dtype)
+    sizes: list[int] = []
+    lines = [f"x = pointer_{name}(pointers, 1)", "pivots = pointer_i32(pointers, 2)", f"y = pointer_{name}(pointers, 4)",
+             *([f"z = pointer_{name}(pointers, 5)"] if apart else []), f"n = {size(n, sizes)}",
+             "for r in range(start, stop):",
+             f"    sign = {name}(1.0)", f"    total = {name}(0.0)", "    for i in range(n):",
+             "        d = x[(r * n + i) * n + i]",
+             "        if pivots[r * n + i] != i:", "            sign = -sign"]
+    if apart:
+        lines += [f"        total = total + log_{name}(abs(d))",
+                  f"        sign = sign * ({name}(d > 0.0) - {name}(d < 0.0) + (d - d))",
+                  "    y[r] = sign", "    z[r] = total"]
+    else:
+        lines += ["        sign = sign * d", "    y[r] = sign"]
+    return NativeKernel(text(lines), sizes, rows, pieces(rows, 8 * n if apart else n))
+
+
+NATIVES["slogdet"] = NATIVES["det"] = determinant
 NATIVES["cholesky"] = cholesky
 NATIVES["lu"] = lu
 NATIVES["triangular_solve"] = triangular_solve
