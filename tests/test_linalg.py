@@ -293,6 +293,16 @@ def test_derivatives_of_oblong_matrices(f):
     check_grads(f, (T,), 2)
 
 
+@pytest.mark.parametrize("f, args", [
+    (lambda x: abs(L.eigvals(x)), (A,)), (L.eigvalsh, (S,)), (L.svdvals, (T,)), (L.solve, (STACK, B)),
+    (lambda a, b: la.triangular_solve(a, b, transpose_a=True, unit_diagonal=True), (A, B.T)),
+    (lambda a, b: la.triangular_solve(a, b, lower=True, conjugate_a=True), (C, B.T + 1j)), (lambda x: la.eig(x)[1], (A,)),
+    (lambda x: L.svd(x, hermitian=True)[1], (S,)), (lambda x: L.matrix_power(x, -2), (A,)), (L.inv, (C,))],
+    ids=["eigvals", "eigvalsh", "svdvals", "solve", "right", "conjugated", "left vectors", "hermitian", "power", "inv"])
+def test_derivatives_of_square_matrices(f, args):
+    check_grads(f, args, 2)
+
+
 def test_one_factorisation_serves_forward_and_backward():
     f = lambda a, b: fnp.sum(L.solve(a, b) ** 2)  # noqa: E731
     for program in (fg.make_jaxpr(fg.grad(f, (0, 1)))(A, V), fg.make_jaxpr(fg.vmap(fg.grad(f, (0, 1))))(STACK[0], STACK[0, 0, :3])):

@@ -13,7 +13,6 @@ from funcgrad.ops import determinants, spectral
 
 L = fnp.linalg
 TOLERANCE = {"float32": 2e-3, "complex64": 2e-3, "float64": 1e-9, "complex128": 1e-9}
-DTYPES = pytest.mark.parametrize("dtype", list(TOLERANCE))
 SIZES = pytest.mark.parametrize("n", [3, 12])
 """Loops up to 8."""
 
@@ -28,7 +27,7 @@ def regular(dtype: str, n: int) -> np.ndarray:
     return random(dtype, 3, n, n) + (2 * np.sqrt(n) * np.eye(n)).astype(dtype)
 
 
-@DTYPES
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
 @SIZES
 def test_systems(dtype, n):
     a, b, tolerance = regular(dtype, n), random(dtype, 3, n, 2), TOLERANCE[dtype]
@@ -49,7 +48,7 @@ def test_lu_of_oblong_matrices(shape):
     check(la.lu, random("float64", *shape), tolerance=1e-9)
 
 
-@DTYPES
+@pytest.mark.parametrize("dtype", ["float64", "complex64"])
 def test_spectra(dtype):
     a, wide, tolerance = regular(dtype, 6), random(dtype, 2, 4, 6), TOLERANCE[dtype]
     for lower in (False, True):
