@@ -1,8 +1,7 @@
 """Spectra and QR by LAPACK, called from the kernel: it copies a matrix to columns, calls, and copies the results to rows.
 
 In: an equation of ``eigh``, ``svd`` or ``qr``. Out: a kernel whose row is one matrix. All rows are one piece, so they share one
-workspace. A matrix for which LAPACK fails gives NaN. Signs of vectors are LAPACK's; rounding may turn them against those of
-the interpreter.
+workspace. A matrix for which LAPACK fails gives NaN.
 
     eigh of f64[256,256]:    one row: a copy, one call of syevd, a copy
 """
@@ -51,8 +50,8 @@ class _Call:
         return f"call_pointers({address}, ({', '.join(arguments)}, {', '.join(['1'] * max(letters, 1))}))"
 
 
-def _at(slot: int, element: str = "0", dtype: np.dtype | None = None) -> str:
-    return f"word(pointers, {slot})" + (f" + ({element}) * {dtype.itemsize}" if dtype is not None else "")
+def _at(slot: int) -> str:
+    return f"word(pointers, {slot})"
 
 
 def _pointer(name: str, dtype: np.dtype, slot: int) -> str:
@@ -64,14 +63,26 @@ def _to_columns(rows: str, columns: str, target: str, source: str) -> list[str]:
             f"        {target}[j * {rows} + i] = {source} + i * {columns} + j]"]
 
 
-def _to_rows(rows: str, columns: str, target: str, source: str, nan: str) -> list[str]:
+def _to_rows(rows: str, columns: str, target: str, source: str, dtype: np.dtype) -> list[str]:
     """A result in columns, or NaN where the call failed."""
+    name = stored(dtype)
     return [f"for i in range({rows}):", f"    for j in range({columns}):",
-            f"        {target} + i * {columns} + j] = {nan} if failed else {source}[j * {rows} + i]"]
+            f"        {target} + i * {columns} + j] = {name}(nan) if failed else {name}({source}[j * {rows} + i])"]
+
+
+def _values(count: str, target: str, source: str, dtype: np.dtype) -> list[str]:
+    """Eigenvalues or singular values, or NaN."""
+    name = stored(dtype)
+    return [f"for i in range({count}):", f"    {target}[r * {count} + i] = {name}(nan) if failed else {name}({source}[i])"]
 
 
 def _finished(call: _Call, lines: list[str], body: list[str], n: int, rows: int) -> NativeKernel:
     return calling([*lines, "for r in range(start, stop):", *indented(body)], call.sizes, n, rows, rows, tuple(call.scratch))
+
+
+def _wide(dtype: np.dtype) -> np.dtype:
+    """NumPy takes spectra in double precision, and so the signs of vectors are those of the interpreter."""
+    return np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
 
 
 def _real(dtype: np.dtype) -> np.dtype:
@@ -82,23 +93,23 @@ def eigh(equation: Equation) -> NativeKernel | None:
     x = equation.inputs[0].aval
     if not x.size or not known(equation):
         return None
-    n, dtype, real = x.shape[-1], x.dtype, _real(x.dtype)
-    vectors, name = equation.params["vectors"], stored(x.dtype)
+    n, dtype, vectors = x.shape[-1], x.dtype, equation.params["vectors"]
+    wide, real = _wide(dtype), np.dtype(np.float64)
     c = _Call(1 + len(equation.outs))
-    matrix, info = c.memory(dtype, n * n), c.memory(INT64, 1)
-    lengths = [(dtype, (2 + BLOCK) * n + n * n), (real, 1 + 5 * n + 2 * n * n), (INT64, 3 + 5 * n)] if dtype.kind == "c" else [
-        (dtype, 1 + (6 + BLOCK) * n + 2 * n * n), (INT64, 3 + 5 * n)]
+    matrix, values, info = c.memory(wide, n * n), c.memory(real, n), c.memory(INT64, 1)
+    lengths = [(wide, (2 + BLOCK) * n + n * n), (real, 1 + 5 * n + 2 * n * n), (INT64, 3 + 5 * n)] if dtype.kind == "c" else [
+        (wide, 1 + (6 + BLOCK) * n + 2 * n * n), (INT64, 3 + 5 * n)]
     work = [part for kind, length in lengths for part in (_at(c.memory(kind, length)), c.number(length))]
     size = c.number(n)
-    lines = [_pointer("x", dtype, 0), _pointer("w", real, 1), _pointer("z", dtype, matrix), f"n = {c.value(n)}"]
+    lines = [_pointer("x", dtype, 0), _pointer("w", _real(dtype), 1), _pointer("z", wide, matrix), _pointer("y", real, values),
+             f"n = {c.value(n)}"]
     body = [*_to_columns("n", "n", "z", "x[r * n * n"), c.call(
-        "heevd" if dtype.kind == "c" else "syevd", dtype, 2, c.number("V" if vectors else "N"),
-        c.number("L" if equation.params["lower"] else "U"), size, _at(matrix), size, _at(1, "r * n", real), *work, _at(info)),
-        f"failed = short({_at(info)}) != 0", "if failed:", "    for i in range(n):",
-        f"        w[r * n + i] = {stored(real)}(nan)"]
+        "heevd" if dtype.kind == "c" else "syevd", wide, 2, c.number("V" if vectors else "N"),
+        c.number("L" if equation.params["lower"] else "U"), size, _at(matrix), size, _at(values), *work, _at(info)),
+        f"failed = short({_at(info)}) != 0", *_values("n", "w", "y", _real(dtype))]
     if vectors:
         lines.append(_pointer("v", dtype, 2))
-        body += _to_rows("n", "n", "v[r * n * n", "z", f"{name}(nan)")
+        body += _to_rows("n", "n", "v[r * n * n", "z", dtype)
     return _finished(c, lines, body, n, math.prod(x.shape[:-2]))
 
 
@@ -107,30 +118,28 @@ def svd(equation: Equation) -> NativeKernel | None:
     if not x.size or not known(equation):
         return None
     *lead, m, n = x.shape
-    dtype, real, vectors, k = x.dtype, _real(x.dtype), equation.params["vectors"], min(m, n)
+    dtype, vectors, k = x.dtype, equation.params["vectors"], min(m, n)
+    wide, real = _wide(dtype), np.dtype(np.float64)
     left, right = (m, n) if equation.params["full_matrices"] else (k, k)
-    name, c = stored(dtype), _Call(1 + len(equation.outs))
-    matrix, info = c.memory(dtype, m * n), c.memory(INT64, 1)
-    u, vh = (c.memory(dtype, m * left), c.memory(dtype, right * n)) if vectors else (matrix, matrix)
+    c = _Call(1 + len(equation.outs))
+    matrix, values, info = c.memory(wide, m * n), c.memory(real, k), c.memory(INT64, 1)
+    u, vh = (c.memory(wide, m * left), c.memory(wide, right * n)) if vectors else (matrix, matrix)
     length = 5 * k * k + 10 * k + (BLOCK + 1) * (m + n)
-    work = [_at(c.memory(dtype, length)), c.number(length)]
+    work = [_at(c.memory(wide, length)), c.number(length)]
     if dtype.kind == "c":
         work.append(_at(c.memory(real, max(5 * k * k + 7 * k, 2 * max(m, n) * k + 2 * k * k + k))))
     work.append(_at(c.memory(INT64, 8 * k)))
     rows, columns = c.number(m), c.number(n)
-    lines = [_pointer("x", dtype, 0), _pointer("s", real, 1), _pointer("z", dtype, matrix),
+    lines = [_pointer("x", dtype, 0), _pointer("s", _real(dtype), 1), _pointer("z", wide, matrix), _pointer("y", real, values),
              *[f"{letter} = {c.value(v)}" for letter, v in zip("mnk", (m, n, k), strict=True)]]
     letter = c.number("N" if not vectors else "A" if equation.params["full_matrices"] else "S")
     body = [*_to_columns("m", "n", "z", "x[r * m * n"), c.call(
-        "gesdd", dtype, 1, letter, rows, columns, _at(matrix), rows, _at(1, "r * k", real), _at(u), rows, _at(vh),
-        c.number(right), *work, _at(info)),
-        f"failed = short({_at(info)}) != 0", "if failed:", "    for i in range(k):",
-        f"        s[r * k + i] = {stored(real)}(nan)"]
+        "gesdd", wide, 1, letter, rows, columns, _at(matrix), rows, _at(values), _at(u), rows, _at(vh), c.number(right), *work,
+        _at(info)), f"failed = short({_at(info)}) != 0", *_values("k", "s", "y", _real(dtype))]
     if vectors:
-        lines += [_pointer("u", dtype, u), _pointer("vh", dtype, vh), _pointer("p", dtype, 2), _pointer("q", dtype, 3),
+        lines += [_pointer("u", wide, u), _pointer("vh", wide, vh), _pointer("p", dtype, 2), _pointer("q", dtype, 3),
                   f"left = {c.value(left)}", f"right = {c.value(right)}"]
-        body += [*_to_rows("m", "left", "p[r * m * left", "u", f"{name}(nan)"),
-                 *_to_rows("right", "n", "q[r * right * n", "vh", f"{name}(nan)")]
+        body += [*_to_rows("m", "left", "p[r * m * left", "u", dtype), *_to_rows("right", "n", "q[r * right * n", "vh", dtype)]
     return _finished(c, lines, body, max(m, n), math.prod(lead))
 
 
