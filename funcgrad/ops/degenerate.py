@@ -6,7 +6,9 @@ function that treats the values and vectors of one space alike: projectors onto 
 Others have no derivative there, or need how f(x) changes between two equal x, which values and vectors cannot tell:
 matrix functions should be taken from ``funcgrad.scipy.linalg`` (expm, sqrtm, funm), whose rules need no gap.
 
-Outside of ``jit`` a ``DegeneracyWarning`` is given when a derivative is seen to depend on the choice: in reverse mode
+Reverse mode cannot see all of it: where a cotangent is symmetric under all turns of one space, it may still be incomplete (a
+matrix put together again, ``v * f(w) @ v.T``, weighted off its diagonal), and so may second derivatives be. Outside of
+``jit`` a ``DegeneracyWarning`` is given when a derivative is seen to depend on the choice: in reverse mode
 when the cotangent of the vectors changes as they turn, or the values of one space have different cotangents; in forward mode
 when the tangent turns vectors within a space. Compiled programs do not look: they compute the same numbers.
 """
@@ -23,7 +25,7 @@ from funcgrad.core.stage import StageTrace
 from funcgrad.core.trace import current_trace
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import abs as absolute
-from funcgrad.ops.elementwise import div, le, mul, sub
+from funcgrad.ops.elementwise import div, le, mul, sqrt, sub
 from funcgrad.ops.matrices import as_columns, as_rows, stacked
 from funcgrad.ops.structural import broadcast_to, expand_dims, instantiate, select_n, stop_gradient, sum_over
 
@@ -33,9 +35,9 @@ class DegeneracyWarning(UserWarning):
 
 
 def tolerance(values: Any) -> Any:
-    """Differences up to this are rounding errors of the decomposition: 8 eps times the sum of the magnitudes."""
-    last = len(values.shape) - 1
-    return mul(sum_over(stop_gradient(absolute(values)), (last,)), 8 * float(np.finfo(values.dtype).eps))
+    """Differences up to this are rounding errors of the decomposition: 8 eps times the root of the sum of squares."""
+    size = stop_gradient(absolute(values))
+    return mul(sqrt(sum_over(mul(size, size), (len(values.shape) - 1,))), 8 * float(np.finfo(values.dtype).eps))
 
 
 def inverse_where_apart(x: Any, values: Any) -> Any:
@@ -107,7 +109,7 @@ def _rounding(x: np.ndarray, axes: Any) -> np.ndarray:
 
 
 def _equal_pairs(w: np.ndarray) -> np.ndarray:
-    bound = 8 * np.finfo(w.dtype).eps * np.sum(np.abs(w), -1)[..., None, None]
+    bound = 8 * np.finfo(w.dtype).eps * np.sqrt(np.sum(np.abs(w) ** 2, -1))[..., None, None]
     return (np.abs(w[..., :, None] - w[..., None, :]) <= bound) & ~np.eye(w.shape[-1], dtype=bool)
 
 
