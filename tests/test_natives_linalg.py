@@ -7,7 +7,7 @@ from test_natives import check
 
 import funcgrad as fg
 from funcgrad import numpy as fnp
-from funcgrad.compiler import executable
+from funcgrad.compiler import blas, executable
 from funcgrad.lax import linalg as la
 from funcgrad.ops import determinants, spectral
 
@@ -83,3 +83,14 @@ def test_there_are_no_host_steps():
         x = regular("float64", n)[0]
         program = executable(fg.make_jaxpr(fg.grad(f))(x @ x.T))
         assert "host" not in {step.kind for step in program.schedule.steps}
+
+
+def test_large_matrices_are_computed_on_one_thread_which_is_undone():
+    library = blas._library()
+    if library is None:
+        pytest.skip("NumPy has another BLAS here, whose threads cannot be counted")
+    before = library.scipy_openblas_get_num_threads64_()
+    a = regular("float64", 60)[:2]
+    s = a @ a.swapaxes(-1, -2)
+    check(lambda x, y: (L.solve(x, y), L.cholesky(y), L.eigh(y)[0], L.svdvals(x), L.qr(x).R), a, s, tolerance=1e-9, host=True)
+    assert library.scipy_openblas_get_num_threads64_() == before
