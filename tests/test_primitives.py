@@ -93,6 +93,7 @@ ELSEWHERE = {
                              "covariance_factor", "orthogonal_factor"},
     "tests/test_callbacks.py": {"pure_callback", "io_callback", "debug_callback"},
     "tests/test_checkpoint_policies.py": {"name", "known"},
+    "tests/test_linalg.py": {"turned", "watched", "looked_at"},
     "tests/test_collective.py": {p.name for p in PRIMITIVES if p.collective},
 }
 

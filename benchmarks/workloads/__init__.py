@@ -7,6 +7,7 @@ from benchmarks.workloads import (
     eager,
     elementwise,
     fourier,
+    linear_algebra,
     networks,
     processes,
     recurrences,
@@ -18,8 +19,8 @@ from benchmarks.workloads import (
 FAMILIES: dict[str, list[Workload]] = {
     "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS, "convolutions":
     convolutions.WORKLOADS, "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor":
-    taylor.WORKLOADS, "arrays": arrays.WORKLOADS, "selection": selection.WORKLOADS, "fourier": fourier.WORKLOADS,
-    "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
+    taylor.WORKLOADS, "arrays": arrays.WORKLOADS, "selection": selection.WORKLOADS, "linear_algebra":
+    linear_algebra.WORKLOADS, "fourier": fourier.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
 }
 
 BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}

@@ -263,7 +263,8 @@ def room(typing: Any, count: Any) -> Any:
 
 def names() -> dict[str, Any]:
     """All of it, by the names that kernel sources use."""
-    found = {"word": word, "set_word": set_word, "room": room, "call_pointers": call_pointers}
+    found = {"word": word, "set_word": set_word, "short": short, "room": room, "call_pointers": call_pointers,
+             "call_for_int": call_for_int}
     for dtype, kind in COMPUTED.items():
         found[f"pointer_{dtype}"] = _pointer_function(dtype)
         if isinstance(kind, types.Float):

@@ -30,17 +30,28 @@ def _library() -> Any:
 @functools.cache
 def gemm(dtype: np.dtype) -> int:
     """The address of the matrix product for a dtype."""
-    name = f"{LETTERS[dtype.name]}gemm"
+    return function("gemm", dtype)
+
+
+@functools.cache
+def function(routine: str, dtype: np.dtype) -> int:
+    """The address of a routine of BLAS or LAPACK, such as "potrf", for a dtype."""
+    name = LETTERS[dtype.name] + routine
     library = _library()
     if library is not None:
         return ctypes.cast(getattr(library, f"scipy_{name}_64_"), ctypes.c_void_p).value or 0
-    from scipy.linalg import cython_blas
-    capsule = cython_blas.__pyx_capi__[name]
+    from scipy.linalg import cython_blas, cython_lapack
+    capsule = {**cython_lapack.__pyx_capi__, **cython_blas.__pyx_capi__}[name]
     get_name = ctypes.pythonapi.PyCapsule_GetName
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     return get_pointer(capsule, get_name(capsule))
+
+
+def integer_bytes() -> int:
+    """The width of the library's integers."""
+    return 4 if _library() is None else 8
 
 
 @functools.cache

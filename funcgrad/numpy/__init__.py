@@ -13,7 +13,7 @@ The names stand below, grouped by the file that defines them; importing this mod
 import numpy as _np
 
 from funcgrad.core.array import Array, install
-from funcgrad.numpy import fft
+from funcgrad.numpy import fft, linalg
 from funcgrad.numpy.bits import copysign, frexp, ldexp, modf, packbits, signbit, spacing, unpackbits
 from funcgrad.numpy.calculus import diff, ediff1d, gradient, interp, trapezoid, unwrap
 from funcgrad.numpy.contraction import (
@@ -503,3 +503,4 @@ __all__ = [
 register(_np, {name: globals()[name] for name in __all__} | NUMPY_ONLY)
 register(_np._core.umath, {"clip": clip})  # what ndarray.clip calls
 register(_np.lib.stride_tricks, {"sliding_window_view": sliding_window_view})
+register(_np.linalg, linalg.COUNTERPARTS)

@@ -51,10 +51,12 @@ from funcgrad.compiler.natives import (  # noqa: E402, F401  they register thems
     cumulative,
     indexing,
     joining,
+    lapack,
     pooling,
     positions,
     random,
     scattering,
     search,
     sorting,
+    systems,
 )

@@ -124,7 +124,6 @@ def reduce_window(equation: Equation) -> NativeKernel | None:
         text.add("y[line + q] = v")
         text.close(2)
         text.open("else:")
-    depth = text.depth
     loops.run()
     text.add(f"t[kept + q] = {start}")
     text.close()
@@ -165,7 +164,6 @@ def _search(loops: Pooling, select: str, start: str, values: bool) -> None:
         text.add("h[kept + q] = which")
         text.close(2)
         text.open("else:")
-    depth = text.depth
     loops.run()
     text.add(f"b[kept + q] = {start}")
     text.add(f"h[kept + q] = {zero}")
