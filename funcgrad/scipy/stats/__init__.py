@@ -25,6 +25,7 @@ from funcgrad.scipy.stats import (
     laplace,
     logistic,
     multinomial,
+    multivariate_normal,
     nbinom,
     norm,
     pareto,
@@ -35,10 +36,11 @@ from funcgrad.scipy.stats import (
     vonmises,
     wrapcauchy,
 )
+from funcgrad.scipy.stats.kde import gaussian_kde
 from funcgrad.scipy.stats.ranks import mode, rankdata, sem
 
 __all__ = [
-    "bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "gamma", "gennorm", "geom", "gumbel_l",
-    "gumbel_r", "laplace", "logistic", "mode", "multinomial", "nbinom", "norm", "pareto", "poisson", "rankdata", "sem", "t",
-    "truncnorm", "uniform", "vonmises", "wrapcauchy",
+    "bernoulli", "beta", "betabinom", "binom", "cauchy", "chi2", "dirichlet", "expon", "gamma", "gaussian_kde", "gennorm",
+    "geom", "gumbel_l", "gumbel_r", "laplace", "logistic", "mode", "multinomial", "multivariate_normal", "nbinom", "norm",
+    "pareto", "poisson", "rankdata", "sem", "t", "truncnorm", "uniform", "vonmises", "wrapcauchy",
 ]
