@@ -18,6 +18,7 @@ from funcgrad.control.reduce import reduce
 from funcgrad.control.reduce_window import reduce_window, reduce_window_shape_tuple
 from funcgrad.control.scan import associative_scan, map, scan
 from funcgrad.control.solve import custom_linear_solve, custom_root
+from funcgrad.lax import linalg
 from funcgrad.numpy.types import dtype_of
 from funcgrad.ops import elementwise, structural
 from funcgrad.ops.collective import (

@@ -124,6 +124,7 @@ def reduce_window(equation: Equation) -> NativeKernel | None:
         text.add("y[line + q] = v")
         text.close(2)
         text.open("else:")
+    depth = text.depth
     loops.run()
     text.add(f"t[kept + q] = {start}")
     text.close()
