@@ -165,7 +165,6 @@ def _search(loops: Pooling, select: str, start: str, values: bool) -> None:
         text.add("h[kept + q] = which")
         text.close(2)
         text.open("else:")
-    depth = text.depth
     loops.run()
     text.add(f"b[kept + q] = {start}")
     text.add(f"h[kept + q] = {zero}")
