@@ -240,7 +240,7 @@ def where(condition: Any, x: Any = None, y: Any = None, /, *, size: int | None =
 
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
     """For each element the choice of the first condition that is true there, or the default."""
-    if len(condlist) != len(choicelist) or not condlist:
+    if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(message("fnp.select: there must be one choice for each condition",
                                  f"{len(condlist)} conditions and {len(choicelist)} choices"))
     *choices, out = promote_args("select", [*choicelist, default])
