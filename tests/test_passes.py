@@ -586,6 +586,9 @@ INDICES = {
         fnp.zeros((2, 3)).at[fnp.arange(2), fnp.array(i) + (x[:, 2] > 9)].add(x[:, 2], mode=mode)
         for i in ([0, 1], [1, -1], [-3, 1]) for mode in (None, "clip", "drop", "promise_in_bounds")
         if mode != "promise_in_bounds" or min(i) >= 0),
+    "side_by_side": lambda x: [
+        lax.pad(x, np.float64(0), [(0, 0, 0), (low, 4 - low, 0)]) + lax.pad(y, np.float64(0), [(0, 0, 0), (at, 4 - at, 0)])
+        + lax.pad(x[:, :1], np.float64(0), [(0, 0, 0), (6, 0, 0)]) for y in (x, -x) for low, at in ((0, 3), (3, 0), (1, 4), (0, 2))],
 }
 
 
