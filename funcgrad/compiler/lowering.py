@@ -25,7 +25,6 @@ from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.types import shaped_array
 from funcgrad.ops.structural import concatenate_p
 
-
 LONG = 16
 """Neighbouring elements from which a part of an array is worth writing in its place."""
 
