@@ -538,6 +538,9 @@ DOTS = {
         (lambda a, b: a.T @ b.T, (3, 2), (4, 3)), (lambda a, b: fnp.einsum("bthd,bshd->bhts", a, b), (2, 3, 4, 5), (2, 6, 4, 5)),
         (lambda a, b: lax.dot_general(a.transpose(2, 0, 1), b, (((0,), (0,)), ((), ()))), (2, 3, 4), (4, 5)),
         (lambda a, b: lax.dot_general(a.transpose(2, 1, 0), b, (((0,), (0,)), ((), ()))), (2, 3, 4), (4, 5))],
+    "reduced_transpose": [
+        (lambda a: (a.T.sum(0), a.T.max(1), a.T.min()), (3, 4)),
+        (lambda a: (a.transpose(2, 0, 1).sum(0), a.transpose(2, 1, 0).sum(0), a.transpose(2, 1, 0).max((0, 1))), (2, 3, 4))],
     "transposed_result": [
         (lambda a, b: (a @ b).T, (2, 3), (3, 4)), (lambda a, b: (a @ b).T + fnp.sum(a @ b), (2, 3), (3, 4)),
         (lambda a, b: (a @ b).transpose(0, 2, 1), (5, 2, 3), (5, 3, 4)), (lambda a, b: (a @ b).transpose(1, 2, 0), (5, 2, 3), (5, 3, 4))],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from funcgrad.compiler import blas
@@ -63,6 +64,8 @@ class Lowering(Fusion):
 
     def add(self, equation: Equation) -> None:
         primitive = equation.primitive
+        if primitive.commutative and type(equation.inputs[0]) is Literal:  # 1 + x and x + 1 are one kernel
+            equation = replace(equation, inputs=equation.inputs[::-1])
         if primitive.kind is Kind.MOVEMENT and callable(primitive.code) and self.move(equation):
             return
         if primitive.kind is Kind.ELEMENTWISE and isinstance(primitive.code, tuple):
