@@ -27,7 +27,7 @@ from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked
 from funcgrad.core.types import Zero
 from funcgrad.errors import message, user_source
 from funcgrad.retracing import Signature, Traces
-from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, Selection, borrow
+from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, Selection, borrow, never
 from funcgrad.transforms.arguments import FlatFunction, argument_names, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import JVP, Forward, spread
@@ -89,6 +89,8 @@ class Jitted:
         self._programs: OrderedDict[tuple, Program] = OrderedDict()
         self._known: dict[Any, Known] = {}
         self._last = NOTHING
+        self._call: Callable = never
+        self._short = not static and not donated
         self._hits = self._misses = 0
         self._traces = Traces(fun)
 
@@ -97,6 +99,10 @@ class Jitted:
             return self._fun(*args, **kwargs)
         if current_trace.get() is not EVAL:
             return self._bind(args, kwargs)
+        result = self._call(args, kwargs)
+        if result is not None:
+            self._hits += 1
+            return result
         dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
         known, borrowed, program = self._last, (), None
         leaves = list(args) if known.flat == len(args) and not kwargs and statics is None else known.split(dynamic)
@@ -107,10 +113,12 @@ class Jitted:
                 key = [id(x.aval) for x in leaves if type(x) is DeviceArray]
             program = known.programs.get((statics, *key))
         if program is None:
-            program, leaves, borrowed = self._look_up(dynamic, statics, args, kwargs)
+            program, leaves, borrowed, known = self._look_up(dynamic, statics, args, kwargs)
         else:
             self._hits += 1
         outs = program.run(leaves, borrowed)
+        if self._short and not borrowed:
+            self._call = program.call(known, leaves)
         if self._donated:
             self._donate(args, kwargs, outs)
         return program.join(outs)
@@ -134,7 +142,7 @@ class Jitted:
             known = self._known[tree] = Known(tree)
         known.add(statics, leaves, program)
         self._last = known
-        return program, leaves, borrowed
+        return program, leaves, borrowed, known
 
     def _bind(self, args: tuple, kwargs: dict) -> Any:
         """The call under a transformation."""
@@ -195,6 +203,7 @@ class Jitted:
         self._programs.clear()
         self._known.clear()
         self._last = NOTHING
+        self._call = never
         self._hits = self._misses = 0
         self._traces.clear()
 
@@ -257,6 +266,7 @@ class Jitted:
                 self._programs.popitem(last=False)
                 self._known.clear()
                 self._last = NOTHING
+                self._call = never
         return program
 
     def _stage(self, avals: tuple, tree: Any, args: tuple, kwargs: dict) -> Program:

@@ -6,6 +6,7 @@ one before: their structure is taken apart by code made for it, and types are co
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from funcgrad import compiler
+from funcgrad.compiler.entry import call_for
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Jaxpr
-from funcgrad.core.types import shaped_array
+from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.dtypes import PYTHON_SCALARS, is_supported
 from funcgrad.transforms.derivatives import quiet
 from funcgrad.tree import LEAF, tree_structure
@@ -52,12 +54,14 @@ class Program:
     """A function staged for one signature, and what is made when it is first run outside transformations: its executable,
     which arguments are results too, and the function from flat results to their tree."""
 
-    __slots__ = ("jaxpr", "captured", "out_tree", "executable", "returned", "join")
+    __slots__ = ("jaxpr", "captured", "out_tree", "executable", "returned", "join", "_call", "_avals")
 
     def __init__(self, jaxpr: Jaxpr, captured: list[Any], out_tree: Any):
         self.jaxpr, self.captured, self.out_tree = jaxpr, captured, out_tree
         self.executable: compiler.Executable | None = None
         self.returned: frozenset[int] = frozenset()
+        self._call: Callable | None = None
+        self._avals: list[ShapedArray] = []
 
     def compile(self) -> compiler.Executable:
         with quiet():
@@ -65,6 +69,16 @@ class Program:
         self.returned = frozenset([detail[0] for kind, detail, _ in executable.outs if kind == "input"])
         self.join = itemgetter(0) if self.out_tree is LEAF else joiner(self.out_tree)
         return executable
+
+    def call(self, known: Known, leaves: Sequence[DeviceArray]) -> Callable:
+        """The shortest way to call it again with arguments like these: a function of (args, kwargs) that may return None."""
+        avals = [x.aval for x in leaves]
+        if self._call is None or any(map(operator.is_not, avals, self._avals)):
+            executable = self.executable or self.compile()
+            self._avals = avals
+            self._call = call_for(executable, avals, None if known.flat >= 0 else known.split,
+                                  None if self.out_tree is LEAF else self.join) or never
+        return self._call
 
     def run(self, leaves: Sequence[DeviceArray], borrowed: Sequence[int]) -> list[DeviceArray]:
         """The results. The memory of the leaves that are borrowed, by their numbers, may be written once the call is over."""
@@ -104,6 +118,10 @@ class Known:
         avals = tuple([x.aval for x in leaves])
         self.avals.append(avals)
         self.programs[(statics, *map(id, avals))] = program
+
+
+def never(args: tuple, kwargs: dict) -> None:
+    """Of a program without a short way."""
 
 
 NOTHING = Known(tree_structure(((), {})))

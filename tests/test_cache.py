@@ -2,15 +2,20 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import os
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import funcgrad as fg
+import funcgrad.numpy as fnp
 from funcgrad.compiler import cache, kernel, objects
 
 CODE = """
@@ -246,6 +251,26 @@ def test_an_object_file_that_cannot_be_linked_is_refused(tmp_path, monkeypatch):
     assert kernel._address("text", lambda: (calls.append(1), (code, symbol))[1], "text") and calls
     with pytest.raises(RuntimeError, match="compiled code refers to fmox, which this process does not have"):
         kernel._address("other text", lambda: (broken, symbol), "other text")
+
+
+def test_kernels_in_memory_are_bounded_and_stay_while_a_program_needs_them(monkeypatch):
+    monkeypatch.setattr(kernel, "_shelves", [])
+    monkeypatch.setattr(kernel, "ON_A_SHELF", 2)
+    monkeypatch.setattr(kernel, "SHELVES", 2)
+    x = fnp.arange(3.0)
+    kept = fg.jit(lambda x: x * 0.25 + 1)
+    assert kept(x).tolist() == [1.0, 1.25, 1.5]
+    first = weakref.ref(kernel._shelves[0])
+    functions = [fg.jit(lambda x, k=k: fnp.sin(x * k) + k) for k in range(8)]
+    for k, f in enumerate(functions):
+        np.testing.assert_allclose(f(x), np.sin(np.arange(3) * k) + k, rtol=1e-15)
+    assert len(kernel._shelves) == 2 and first() not in kernel._shelves
+    assert first() is not None and kept(x).tolist() == [1.0, 1.25, 1.5]
+    again = fg.jit(lambda x: x * 0.25 + 1)  # is loaded a second time
+    assert again(x).tolist() == [1.0, 1.25, 1.5]
+    del kept, functions
+    gc.collect()
+    assert first() is None and again(x).tolist() == [1.0, 1.25, 1.5]
 
 
 def test_nothing_is_pickled():

@@ -109,6 +109,19 @@ def test_complex_functions(dtype):
     compare(every({"add": e.add, "sub": e.sub, "eq": e.eq, "ne": e.ne}), *pairs(dtype), ulp=0)
 
 
+@pytest.mark.parametrize("dtype", COMPLEX, ids=str)
+def test_complex_functions_at_special_values(dtype):
+    """The signs of zeros and infinities that the C standard leaves open are those of NumPy's C library, or others."""
+    x = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.5, np.inf, -np.inf, np.nan, 1e-300, 30.0, -30.0, 720.0, -720.0, 1e10])
+    with np.errstate(over="ignore", under="ignore"):
+        z = np.empty((x.size, x.size), dtype)
+        z.real, z.imag = x[:, None], x
+    functions = every({name: getattr(fnp, name, getattr(lax, name, None)) for name in (
+        "exp", "exp2", "expm1", "log", "log2", "log1p", "sqrt", "sinh", "cosh", "tanh", "sin", "cos", "tan")})
+    compare(functions, z, ulp=16, zeros=False)
+    assert fg.jit(functions).lower(z).report()["host_steps"] == []
+
+
 @pytest.mark.parametrize("dtype", [BOOL, *INTEGERS, *FLOATS, *COMPLEX], ids=str)
 def test_conversions(dtype):
     """Numbers out of range are left out: what they become depends on the processor."""

@@ -117,3 +117,15 @@ def test_loops_over_large_arrays():
     compare(lambda x: lax.fori_loop(0, 4, lambda i, s: s.at[i].set(s[i - 1] * 2 + x[i]), x), LARGE, ulp=4)
     compare(lambda x: lax.while_loop(lambda s: s[0] < 5, lambda s: (s[0] + 1, fnp.sin(s[1])), (0, x)), LARGE, ulp=16)
     compare(condition(lambda a, b: (b, a), lambda a, b: (a, b)), LARGE, ulp=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("f", [fnp.sin, fnp.cos])
+def test_the_sine_of_a_loop_that_waits_for_it_is_the_other_one(f, dtype):
+    exponents = np.linspace(-45, 38 if dtype is np.float32 else 308, 4000)
+    with np.errstate(over="ignore", under="ignore"):
+        x = 10.0 ** exponents * np.random.default_rng(0).uniform(1, 3, 4000)
+        x = np.concatenate([x, -x, [0.0, -0.0, np.inf, np.nan, 2.0 ** 48, 2.0 ** 68]]).astype(dtype)
+    waiting = fg.jit(lambda x: lax.scan(lambda one, x: (one, f(x) * one), dtype(1), x)[1])
+    assert "serial_" in waiting.lower(x).source("cpu")
+    np.testing.assert_array_equal(waiting(x), fg.jit(f)(x))

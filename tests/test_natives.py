@@ -200,7 +200,8 @@ def copied(view: np.ndarray) -> bool:
 def call(kernel, *arrays: np.ndarray) -> None:
     """Calls a kernel on arrays as the virtual machine does, in two halves of its rows."""
     pointers, sizes = np.array([x.ctypes.data for x in arrays]), np.array([*kernel.sizes, 0])
-    function = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 6)(address(kernel.source))
+    code, shelf = address(kernel.source)  # the shelf is kept while the code runs
+    function = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 6)(code)
     place = np.zeros(8, np.int64)
     half = kernel.rows // 2
     for start, stop in ((0, half), (half, kernel.rows)):

@@ -538,6 +538,9 @@ DOTS = {
         (lambda a, b: a.T @ b.T, (3, 2), (4, 3)), (lambda a, b: fnp.einsum("bthd,bshd->bhts", a, b), (2, 3, 4, 5), (2, 6, 4, 5)),
         (lambda a, b: lax.dot_general(a.transpose(2, 0, 1), b, (((0,), (0,)), ((), ()))), (2, 3, 4), (4, 5)),
         (lambda a, b: lax.dot_general(a.transpose(2, 1, 0), b, (((0,), (0,)), ((), ()))), (2, 3, 4), (4, 5))],
+    "reduced_transpose": [
+        (lambda a: (a.T.sum(0), a.T.max(1), a.T.min()), (3, 4)),
+        (lambda a: (a.transpose(2, 0, 1).sum(0), a.transpose(2, 1, 0).sum(0), a.transpose(2, 1, 0).max((0, 1))), (2, 3, 4))],
     "transposed_result": [
         (lambda a, b: (a @ b).T, (2, 3), (3, 4)), (lambda a, b: (a @ b).T + fnp.sum(a @ b), (2, 3), (3, 4)),
         (lambda a, b: (a @ b).transpose(0, 2, 1), (5, 2, 3), (5, 3, 4)), (lambda a, b: (a @ b).transpose(1, 2, 0), (5, 2, 3), (5, 3, 4))],
@@ -586,6 +589,9 @@ INDICES = {
         fnp.zeros((2, 3)).at[fnp.arange(2), fnp.array(i) + (x[:, 2] > 9)].add(x[:, 2], mode=mode)
         for i in ([0, 1], [1, -1], [-3, 1]) for mode in (None, "clip", "drop", "promise_in_bounds")
         if mode != "promise_in_bounds" or min(i) >= 0),
+    "side_by_side": lambda x: [
+        lax.pad(x, np.float64(0), [(0, 0, 0), (low, 4 - low, 0)]) + lax.pad(y, np.float64(0), [(0, 0, 0), (at, 4 - at, 0)])
+        + lax.pad(x[:, :1], np.float64(0), [(0, 0, 0), (6, 0, 0)]) for y in (x, -x) for low, at in ((0, 3), (3, 0), (1, 4), (0, 2))],
 }
 
 

@@ -2,21 +2,23 @@
 from __future__ import annotations
 
 import gc
+import threading
 
 import numpy as np
 import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
-from funcgrad.compiler import executable, program
+from funcgrad.compiler import entry, executable, program
 
 
 def test_the_words_of_the_machine_are_those_of_the_table():
     from funcgrad.compiler import executor
-    for name in ("WIDTH", "END", "KERNEL", "GEMM", "HOST", "ITERATE", "NEXT", "RESET", "UNLESS", "SWITCH", "JUMP", "COUNTER",
-                 "STATUS"):
+    for name in ("WIDTH", "END", "KERNEL", "GEMM", "HOST", "ITERATE", "NEXT", "RESET", "UNLESS", "SWITCH", "JUMP"):
         assert getattr(program, name) == getattr(executor, name), name
-    assert program.HEAD_OF_FRAME == executor.PASSED
+    for name in ("COUNTER", "STATUS", "EXECUTE", "DATA_AT"):
+        assert getattr(entry, name) == getattr(executor, name), name
+    assert entry.HEAD_OF_FRAME == executor.PASSED
 
 
 def test_compiling_leaves_no_cycles():
@@ -87,3 +89,63 @@ def test_products_by_another_blas(monkeypatch):
     finally:
         blas.gemm.cache_clear()
         blas.thread_functions.cache_clear()
+
+
+def test_the_short_way_of_a_call_is_taken_by_arguments_of_the_same_types_only():
+    f = fg.jit(lambda x, y=1.0: {"sum": fnp.sum(x) + y, "all": (x * y, x + 1)})
+    x = fnp.arange(3.0)
+    calls = [((x,), {}), ((x, x), {}), ((x,), {"y": x}), ((fnp.arange(3),), {}), ((fnp.ones((2, 3)),), {}), ((2.0,), {}),
+             ((np.arange(3.0),), {}), ((fnp.float32(2),), {}), ((np.arange(12.0).reshape(3, 4).T,), {}), ((x[::-1],), {})]
+    for args, kwargs in calls + calls[::-1]:
+        for _ in range(3):
+            found = f(*args, **kwargs)
+            with fg.disable_jit():
+                expected = f(*args, **kwargs)
+            for a, b in zip(fg.tree.leaves(found), fg.tree.leaves(expected), strict=True):
+                assert (a.shape, a.dtype) == (fnp.shape(b), fnp.asarray(b).dtype)
+                np.testing.assert_allclose(a, b, rtol=1e-15)
+    assert f.cache_info().hits == 60 - f.cache_info().misses
+
+
+def test_results_that_are_numbers_are_not_written_by_the_next_call():
+    f = fg.jit(lambda x: (x * 2, x + 1))
+    values = [fnp.asarray(float(i)) for i in range(50)]
+    results = [f(v) for v in values]
+    assert [(float(a), float(b)) for a, b in results] == [(2.0 * i, i + 1.0) for i in range(50)]
+
+
+def test_a_strided_array_after_the_short_way():
+    f = fg.jit(lambda x: fnp.sin(x) + 1)
+    f(fnp.ones((3, 4)))
+    strided = fg.core.array.DeviceArray(np.arange(12.0).reshape(4, 3).T)
+    for _ in range(3):
+        np.testing.assert_allclose(f(strided), np.sin(strided) + 1, rtol=1e-15)
+        np.testing.assert_allclose(f(fnp.ones((3, 4))), np.sin(np.ones((3, 4))) + 1, rtol=1e-15)
+
+
+def test_a_function_under_a_transformation_does_not_take_the_short_way():
+    f = fg.jit(lambda x: x * fnp.sin(x))
+    x = fnp.asarray(0.5)
+    for _ in range(3):
+        assert float(f(x)) == float(x * fnp.sin(x))
+        assert abs(float(fg.grad(f)(x)) - (np.sin(0.5) + 0.5 * np.cos(0.5))) < 1e-15
+        np.testing.assert_allclose(fg.vmap(f)(fnp.ones(3)), np.sin(1), rtol=1e-15)
+    f.clear_cache()
+    assert f.cache_info().currsize == 0 and float(f(x)) == float(x * fnp.sin(x)) and f.cache_info().misses == 1
+
+
+def test_several_threads_take_the_short_way():
+    found = []
+
+    def f(x):
+        return fnp.sum(x) * 2, fnp.sum(x + 1)
+
+    g = fg.jit(f)
+    x = fnp.arange(4.0)
+    workers = [threading.Thread(target=lambda k=k: found.append(all(float(g(x + k)[0]) == 2 * (6 + 4 * k) for _ in range(300))))
+               for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [True] * 4

@@ -234,7 +234,7 @@ GOLDEN: dict[str, tuple[str, str]] = {
     "rows by index": ("gather + kernel", "gather + kernel + scatter_add"),
     "transposed sum": ("2 kernel", "3 kernel"),
     "differences": ("2 kernel", "4 kernel + 2 pad"),
-    "recurrent": ("3 kernel + loop of (gemm + kernel)", "6 kernel + loop of (2 gemm + 2 kernel) + loop of (gemm + 2 kernel)"),
+    "recurrent": ("3 kernel + loop of (gemm + kernel)", "gemm + 5 kernel + loop of (gemm + 2 kernel) + loop of (gemm + kernel)"),
     "convolution block": ("convolve + kernel + reduce_window_max",
                           "convolve + convolve_input + convolve_kernel + 5 kernel + reduce_window_max + select_and_scatter_add"),
     "depthwise block": ("convolve + 2 kernel", "convolve + convolve_input + convolve_kernel + 4 kernel"),

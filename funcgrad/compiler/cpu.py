@@ -21,12 +21,18 @@ from funcgrad.errors import message
 
 
 @functools.cache
-def execute() -> Callable[[int, int], None]:
-    """Runs a frame of a program, both given by address, without the interpreter's lock.
+def execute_address() -> int:
+    """The address of what runs a frame of a program, both given by address.
 
     The function has no arguments of its own: it takes the two that Numba's calling convention puts before them.
     """
-    return ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t)(function_address("execute", 0))
+    return function_address("execute", 0)
+
+
+@functools.cache
+def execute() -> Callable[[int, int], None]:
+    """The same, called from Python without the interpreter's lock."""
+    return ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_size_t)(execute_address())
 
 
 @functools.cache
@@ -37,7 +43,8 @@ def worker() -> int:
 
 # ---------------------------------------------------------------- threads
 
-_threads: int | None = None
+_threads = ctypes.c_int64(0)
+"""How many; machine code reads it. 0: not asked for yet."""
 _openmp = _alone = False
 
 
@@ -45,6 +52,8 @@ def _after_fork() -> None:
     """GNU's OpenMP ends a forked process that uses it: the child does without it."""
     global _alone
     _alone = _openmp
+    if _alone:
+        _threads.value = 1
 
 
 if hasattr(os, "register_at_fork"):
@@ -53,14 +62,17 @@ if hasattr(os, "register_at_fork"):
 
 def num_threads() -> int:
     """How many threads kernels run on: what was set, else FUNCGRAD_NUM_THREADS, else the processors of this process."""
-    global _threads
-    if _alone:
-        return 1
-    if _threads is None:
+    if not _threads.value:
         text = os.environ.get("FUNCGRAD_NUM_THREADS", "")
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        _threads = _checked(int(text) if text.isdigit() else text) if text else available
-    return _threads
+        _threads.value = _checked(int(text) if text.isdigit() else text) if text else available
+    return _threads.value
+
+
+def threads_address() -> int:
+    """Where machine code finds how many threads there are."""
+    num_threads()
+    return ctypes.addressof(_threads)
 
 
 def set_num_threads(n: int) -> None:
@@ -70,8 +82,8 @@ def set_num_threads(n: int) -> None:
 
     >>> fg.set_num_threads(2)
     """
-    global _threads
-    _threads = _checked(n)
+    n = _checked(n)
+    _threads.value = 1 if _alone else n
 
 
 def _checked(n: Any) -> int:

@@ -3,10 +3,10 @@
 In: the address of a program and that of a frame. Out: 0 when the program is done, or what Python has to do before it
 calls again. Compiled once by ``cpu.py``; here is only the source.
 
-A program is a list of int64: where the instructions, operands and sizes are, how many arrays Python passes, and the
-addresses of the parallel loop and its worker. A frame is what one call writes: the program counter, the arrays passed,
-the base address of every buffer, room for the operands of one instruction, loop counters. An instruction is ``WIDTH``
-words; an operand is a buffer and an offset in bytes.
+A program is a list of int64: where the instructions, operands and sizes are, how many arrays Python passes, the addresses of
+the parallel loop and its worker, where to find how many threads there are, the address of ``execute`` itself. A frame is what
+one call writes: the program counter, the arrays passed, the base address of every buffer, room for the operands of one
+instruction, loop counters. An instruction is ``WIDTH`` words; an operand is a buffer and an offset in bytes.
 """
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ WIDTH = 8
 END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(10)
 
 # Places in a program.
-INSTRUCTIONS, OPERANDS, SIZES, ARRAYS, ARRAY_TYPE, PARALLEL_FOR, WORKER, BLAS_THREADS, SET_BLAS_THREADS = range(9)
+INSTRUCTIONS, OPERANDS, SIZES, ARRAYS, ARRAY_TYPE, PARALLEL_FOR, WORKER, BLAS_THREADS, SET_BLAS_THREADS, THREADS, EXECUTE = \
+    range(11)
 # Places in a frame; the arrays that Python passes follow, then the bases, then the rest. The first word is lost: there
 # Numba's calling convention puts a result, and a function without one writes 0.
-NOTHING, BASES, POINTERS, LOOPS, COUNTER, STATUS, THREADS, PASSED = range(8)
+NOTHING, BASES, POINTERS, LOOPS, COUNTER, STATUS, PASSED = range(7)
 
 # The layout of NumPy's array object, which is part of its binary interface.
 TYPE_AT, DATA_AT, FLAGS_AT = 8, 16, 64
@@ -79,14 +80,14 @@ def execute():
             if count <= chunk:
                 call_kernel(word(at, 1), pointers, sizes + 8 * word(at, 4), 0, count)
             else:
-                in_parallel(program, frame, at, pointers, (count + chunk - 1) // chunk)
+                in_parallel(program, at, pointers, (count + chunk - 1) // chunk)
             together(program, threads)
         elif kind == GEMM:
             resolve(pointers, bases, operands + 16 * word(at, 2), 3)
             matrices = word(at, 5)
             if word(at, 6) < matrices:
                 threads = alone(program)
-                in_parallel(program, frame, at, pointers, matrices)
+                in_parallel(program, at, pointers, matrices)
                 together(program, threads)
             else:
                 multiply(at, pointers, sizes, 0, matrices)
@@ -188,7 +189,7 @@ def multiply(at, pointers, sizes, start, stop):
 
 
 @njit(error_model="numpy")
-def in_parallel(program, frame, at, pointers, pieces):
+def in_parallel(program, at, pointers, pieces):
     """Runs the pieces of one instruction on all threads, by the loop of Numba's threading layer; or all on this one."""
     space = room(8)
     set_word(space, 0, 0)  # the pieces are counted from here, in steps of one
@@ -197,11 +198,12 @@ def in_parallel(program, frame, at, pointers, pieces):
     set_word(space, 3, at)
     set_word(space, 4, pointers)
     set_word(space, 5, word(program, SIZES))
-    if word(program, PARALLEL_FOR) == 0 or word(frame, THREADS) == 1:
+    threads = word(word(program, THREADS), 0)
+    if word(program, PARALLEL_FOR) == 0 or threads == 1:
         call_pointers(word(program, WORKER), (space, space + 8, space + 16, space + 24))
     else:
         call_pointers(word(program, PARALLEL_FOR), (
-            word(program, WORKER), space, space + 8, space + 16, space + 24, 0, 1, word(frame, THREADS)))
+            word(program, WORKER), space, space + 8, space + 16, space + 24, 0, 1, threads))
 
 
 def work(steps, data):

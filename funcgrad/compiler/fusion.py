@@ -42,6 +42,8 @@ class Fusion:
         self.readers: dict[Var | None, list[Cluster]] = {}
         """The clusters that read a value as a whole."""
         self.clusters: list[Cluster] = []
+        self.awaited = 0
+        """A bit for each cluster that another one waits for."""
         self.consts: list[tuple[Buffer, Any]] = parent.consts if parent else []
         self.failure: Buffer = parent.failure if parent else Buffer(np.dtype(np.int64), 1, "failure")
         """Where kernels tell that an operand was not valid."""
@@ -315,7 +317,8 @@ class Fusion:
         """Adds to what a cluster waits for, and so to all that wait for it."""
         if more & ~cluster.reach:
             cluster.reach |= more
-            for other in self.clusters:
+            self.awaited |= more
+            for other in self.clusters if self.awaited >> cluster.number & 1 else ():
                 if other.reach >> cluster.number & 1:
                     other.reach |= cluster.reach
 
@@ -402,6 +405,7 @@ class Fusion:
             unit.sizes = [cluster if n is other else n for n in unit.sizes]
             if unit.reach >> other.number & 1:
                 unit.reach |= 1 << cluster.number
+                self.awaited |= 1 << cluster.number
         other.nodes = []
         self.wait(cluster, other.reach & ~(1 << cluster.number))
         cluster.reach &= ~(1 << cluster.number | 1 << other.number)

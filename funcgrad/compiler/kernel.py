@@ -18,21 +18,38 @@ from typing import Any
 from funcgrad.compiler import cache
 from funcgrad.compiler.objects import provide, unresolved
 
+ON_A_SHELF = 64
+"""Kernels that are loaded, and unloaded, together: a loader of its own for each would take milliseconds."""
+SHELVES = 64
+"""Shelves that are kept though no program may need them; the oldest goes first."""
+
 _lock = threading.RLock()
-_addresses: dict[str, int] = {}
+_shelves: list[Shelf] = []
 compile_seconds = 0.0
 """What compiling has taken in this process."""
 
 
-def address(source: str) -> int:
-    """The address of the kernel with this source, which is compiled if no cache has it."""
-    found = _addresses.get(source)
-    if found is None:
-        with _lock:
-            found = _addresses.get(source)
-            if found is None:
-                found = _addresses[source] = _address(source, lambda: build(source), source + _library_digest())
-    return found
+class Shelf:
+    """Some kernels in memory, until nobody refers to them: who has an address keeps its shelf."""
+
+    def __init__(self) -> None:
+        self.engine = _new_engine()
+        self.addresses: dict[str, int] = {}
+
+
+def address(source: str) -> tuple[int, Shelf]:
+    """The address of the kernel with this source, which is compiled if no cache has it, and what to keep meanwhile."""
+    with _lock:
+        for shelf in reversed(_shelves):
+            found = shelf.addresses.get(source)
+            if found is not None:
+                return found, shelf
+        if not _shelves or len(_shelves[-1].addresses) >= ON_A_SHELF:
+            _shelves.append(Shelf())
+            del _shelves[:-SHELVES]
+        shelf = _shelves[-1]
+        found = shelf.addresses[source] = _address(source, lambda: build(source), source + _library_digest(), shelf.engine)
+        return found, shelf
 
 
 def function_address(function: str, arguments: int) -> int:
@@ -45,7 +62,13 @@ def function_address(function: str, arguments: int) -> int:
         return _address(function, compiled, function + _library_digest())
 
 
-def _address(source: str, compiled: Callable[[], tuple[bytes, str]], text: str) -> int:
+def native_address(name: str, build: Callable[[], tuple[bytes, str]]) -> int:
+    """The address of a function whose object file and symbol are built without Numba."""
+    with _lock:
+        return _address(name, build, name + _library_digest())
+
+
+def _address(source: str, compiled: Callable[[], tuple[bytes, str]], text: str, engine: Any = None) -> int:
     name = cache.key(text)
     entry = cache.read(name)
     if entry is None or not linkable(entry[0]):
@@ -56,7 +79,7 @@ def _address(source: str, compiled: Callable[[], tuple[bytes, str]], text: str) 
         if not linkable(entry[0]):
             raise RuntimeError(f"compiled code refers to {', '.join(unresolved(entry[0]))}, which this process does not have")
         cache.write(name, *entry)
-    return load(*entry)
+    return load(*entry, engine or _engine())
 
 
 @functools.cache
@@ -70,7 +93,12 @@ def _library_digest() -> str:
 
 @functools.cache
 def _engine() -> Any:
-    """The loader of object files; it lives as long as the process."""
+    """The loader of what every program needs; it lives as long as the process."""
+    return _new_engine()
+
+
+def _new_engine() -> Any:
+    """A loader of object files."""
     import llvmlite.binding as llvm
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -85,11 +113,10 @@ def linkable(code: bytes) -> bool:
         return not unresolved(code)
 
 
-def load(code: bytes, symbol: str) -> int:
+def load(code: bytes, symbol: str, engine: Any) -> int:
     """The address of a function in an object file, which is linked into the process."""
     from llvmlite.binding import ObjectFileRef
     with _lock:
-        engine = _engine()
         engine.add_object_file(ObjectFileRef.from_data(code))
         engine.finalize_object()
         return engine.get_function_address(symbol)

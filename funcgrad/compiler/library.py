@@ -17,7 +17,7 @@ SCIPY = {
 DEFINED = {
     # vecmath
     "exp exp2 expm1 logistic sinh cosh tanh log log2 log10 log1p asinh acosh atanh": FLOATS,
-    "sin cos tan asin acos atan cbrt erf erfc erf_inv lgamma digamma": FLOATS,
+    "serial_sin serial_cos sin cos tan asin acos atan cbrt erf erfc erf_inv lgamma digamma": FLOATS,
     "atan2 pow hypot logaddexp logaddexp2": FLOATS,
     # vecmath.random
     "threefry_first threefry_second": "u32",
@@ -31,7 +31,7 @@ DEFINED = {
     "maximum minimum abs": f"bool {INTEGERS} {FLOATS}",
     "sign fmod floor_divide remainder integer_pow": f"{INTEGERS} {FLOATS}",
     "quotient gcd shift_left shift_right shift_right_logical popcount clz": INTEGERS,
-    "divide conj isfinite": COMPLEX,
+    "divide conj isfinite exp exp2 expm1 log log1p log2 sqrt rsqrt logistic sinh cosh tanh sin cos tan": COMPLEX,
     "select": "bool",
 }
 """Functions and the dtypes of their first argument."""

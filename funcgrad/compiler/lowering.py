@@ -24,6 +24,10 @@ from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, has_effects
 from funcgrad.core.primitive import INDEX, Kind, Native
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.types import shaped_array
+from funcgrad.ops.structural import concatenate_p
+
+LONG = 16
+"""Neighbouring elements from which a part of an array is worth writing in its place."""
 
 
 class Lowering(Fusion):
@@ -64,6 +68,8 @@ class Lowering(Fusion):
 
     def add(self, equation: Equation) -> None:
         primitive = equation.primitive
+        if primitive.commutative and type(equation.inputs[0]) is Literal:  # 1 + x and x + 1 are one kernel
+            equation = replace(equation, inputs=equation.inputs[::-1])
         if primitive.kind is Kind.MOVEMENT and callable(primitive.code) and self.move(equation):
             return
         if primitive.kind is Kind.ELEMENTWISE and isinstance(primitive.code, tuple):
@@ -81,7 +87,8 @@ class Lowering(Fusion):
             self.control(primitive.code(**equation.params), equation)
         elif primitive.kind is Kind.CONTRACTION and self.contract(equation):
             return
-        elif isinstance(primitive.code, Native) and self.native(equation):
+        elif primitive is concatenate_p and self.side_by_side(equation) or \
+                isinstance(primitive.code, Native) and self.native(equation):
             return
         else:
             self.alone(Node(equation.inputs, equation.outs, "host", equation=equation))
@@ -186,6 +193,27 @@ class Lowering(Fusion):
         out = Var(shaped_array(tuple([source.aval.shape[d] for d in order]), source.aval.dtype))
         self.alias(out, source, self.views[source].transpose(order), tuple(order))
         return out
+
+    def side_by_side(self, equation: Equation) -> bool:
+        """Parts of a concatenation that kernels compute for nothing else are written where they belong, and not copied."""
+        parts, out = equation.inputs, equation.outs[0]
+        dimension = equation.params["dimension"]
+        if not all(self.written_once(a) and math.prod(a.aval.shape[dimension:]) >= LONG for a in parts):
+            return False
+        self.alone(Node(parts, (out,), "together", equation=equation))
+        view, at = self.views[out], 0
+        for part in parts:
+            start, limit = [0] * len(out.aval.shape), list(out.aval.shape)
+            start[dimension], limit[dimension] = at, at + part.aval.shape[dimension]
+            self.views[part] = view.slice(start, limit, [1] * len(limit))  # type: ignore[index]
+            at = limit[dimension]
+        return True
+
+    def written_once(self, atom: Atom) -> bool:
+        """Whether a kernel computes a value that one equation reads."""
+        node = None if type(atom) is Literal else self.producer.get(atom)
+        return node is not None and node.out is atom and node.kind in ("map", "reduce") \
+            and self.inside(node.cluster, atom) and self.uses[atom] == 1
 
     def multiply_and_add(self, lhs: Var, rhs: Var, out: Var, dimensions: tuple) -> bool:
         """The contraction as a product over all axes, in the order in which the larger operand lies in memory, and a sum."""

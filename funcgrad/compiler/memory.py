@@ -24,20 +24,19 @@ KEPT = 1 << 31
 def plan(lifetimes: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
     """Offsets for buffers of (first step, last step, bytes), and the size of the arena. The largest are placed first."""
     offsets = [0] * len(lifetimes)
-    placed: list[tuple[int, int, int, int]] = []
-    total = 0
-    for i in sorted(range(len(lifetimes)), key=lambda i: -lifetimes[i][2]):
+    placed = np.zeros((4, len(lifetimes)), np.int64)  # where each begins and ends, in memory and in time, from the lowest on
+    for count, i in enumerate(sorted(range(len(lifetimes)), key=lambda i: -lifetimes[i][2])):
         first, last, size = lifetimes[i]
         size = aligned(size)
-        at = 0
-        for start, stop, _, _ in sorted(p for p in placed if p[2] <= last and first <= p[3]):
-            if at + size <= start:
-                break
-            at = max(at, stop)
-        offsets[i] = at
-        placed.append((at, at + size, first, last))
-        total = max(total, at + size)
-    return offsets, total
+        start, stop, begin, end = placed[:, :count]
+        near = (begin <= last) & (end >= first)
+        free = np.maximum.accumulate(np.concatenate([[0], stop[near]]))
+        fits = free[:-1] + size <= start[near]
+        at = offsets[i] = int(free[fits.argmax()] if fits.any() else free[-1])
+        place = int(start.searchsorted(at))
+        placed[:, place + 1:count + 1] = placed[:, place:count]
+        placed[:, place] = at, at + size, first, last
+    return offsets, int(placed[1].max(initial=0))
 
 
 def aligned(size: int) -> int:

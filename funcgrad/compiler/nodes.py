@@ -18,7 +18,7 @@ class Node:
 
     inputs: tuple[Atom, ...]
     outs: tuple[Var, ...]
-    kind: str  # "map", "reduce", or the kind of a step of its own: "dot", "host", "loop" ...
+    kind: str  # "map", "reduce", "together" (operands that are parts of the result), or a step: "gemm", "host", "loop" ...
     code: Any = None
     axes: tuple[int, ...] = ()
     """The axes that a reduction reduces."""

@@ -7,13 +7,13 @@ the host steps that it asks for.
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from funcgrad.compiler import blas, cpu, kernel, memory
+from funcgrad.compiler.entry import HEAD_OF_FRAME, STATUS, entry
 from funcgrad.compiler.lifetimes import Lifetimes
 from funcgrad.compiler.nodes import Plan, Step
 from funcgrad.compiler.schedule import schedule
@@ -28,8 +28,9 @@ from funcgrad.ops import callback
 # The words that executor.py defines; it imports Numba, so they are stated here too and compared by a test.
 WIDTH = 8
 END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(10)
-COUNTER, STATUS, HEAD_OF_FRAME = 4, 5, 7
 _BYTE = np.dtype(np.uint8)
+OWNED = 4096
+"""Bytes of an arena up to which each frame keeps its own."""
 
 
 class Executable:
@@ -48,8 +49,14 @@ class Executable:
         """What each result is: a buffer that is allocated for it, an input, or a value known already."""
         plan = self.schedule
         self.out_avals = jaxpr.out_avals
-        self.results: list[Buffer] = []
-        self.shapes: list[tuple[tuple[int, ...], np.dtype]] = []
+        computed: dict[Buffer, list[tuple[int, ...]]] = {}
+        for out, aval in zip(plan.outs, jaxpr.out_avals, strict=True):
+            if type(out) is not Literal and out.buffer.role not in ("input", "const"):
+                computed.setdefault(out.buffer, []).append(aval.shape)
+        self.results = [buffer for buffer, shapes in computed.items() if any(shapes)]
+        self.cells = [buffer for buffer, shapes in computed.items() if not any(shapes)]
+        """Numbers, whose memory a frame has: the result is a copy."""
+        self.shapes = [(computed[buffer][0], buffer.dtype) for buffer in self.results]
         self.outs: list[tuple[str, Any, bool]] = []
         for out, aval in zip(plan.outs, jaxpr.out_avals, strict=True):
             if type(out) is Literal:
@@ -60,26 +67,30 @@ class Executable:
                 value = next(c for b, c in plan.consts if b is out.buffer)
                 self.outs.append(("value", DeviceArray(buffer_of(value).reshape(aval.shape), aval.weak_type), False))
             else:
-                if out.buffer.role != "result":
-                    out.buffer.role = "result"
-                    self.results.append(out.buffer)
-                    self.shapes.append((aval.shape, out.buffer.dtype))
-                self.outs.append(("result", (self.results.index(out.buffer), aval.shape), aval.weak_type))
+                kind, places = ("cell", self.cells) if out.buffer in self.cells else ("result", self.results)
+                self.outs.append((kind, (places.index(out.buffer), aval.shape), aval.weak_type))
+        for buffer in computed:
+            buffer.role = "result"
+        self.plain = all(kind in ("result", "cell") for kind, _, _ in self.outs) and len(self.outs) == len(computed)
 
     def place_buffers(self) -> None:
-        """Numbers the bases: inputs, results and arena, which Python passes; constants; what moves."""
+        """Numbers the bases: inputs, results and arena, which Python passes; what a frame has; constants; what moves."""
         plan = self.schedule
-        self.plain = all(kind == "result" for kind, _, _ in self.outs) and len(self.outs) == len(self.results)
         needed = Lifetimes(plan.steps)
         self.can_fail = needed.failing
         offsets, self.arena_size = memory.plan([(*span, buffer.nbytes) for buffer, span in needed.spans.items()])
         self.offsets = dict(zip(needed.spans, offsets, strict=True))
-        if needed.spans:
-            self.results.append(Buffer(_BYTE, self.arena_size, "result"))
+        arena = Buffer(_BYTE, self.arena_size, "result")
+        self.owned = list(self.cells)
+        """What a frame has memory for: numbers, and an arena that is small."""
+        if needed.spans and self.arena_size <= OWNED:
+            self.owned.append(arena)
+        elif needed.spans:
+            self.results.append(arena)
             self.shapes.append(((self.arena_size,), _BYTE))
         self.small = all(buffer.nbytes < memory.POOLED for buffer in self.results)
-        self.passed = [*plan.inputs, *self.results]
-        self.arena_base = len(self.passed) - 1
+        self.passed = [*plan.inputs, *self.results, *self.owned]
+        self.arena_base = self.passed.index(arena) if needed.spans else -1
         bases = [*self.passed, *[b for b, _ in plan.consts], plan.failure, *needed.moving]
         for i, buffer in enumerate(bases):
             buffer.index = i
@@ -92,15 +103,18 @@ class Executable:
         self.sizes: list[int] = []
         self.hosts: list[Step] = []
         self.counters = 0
+        self.shelves: set[kernel.Shelf] = set()
+        """They keep the machine code of the kernels in memory."""
         self.most_operands = 4
         self.steps(self.schedule.steps)
         self.instruction(END)
         tables = [np.array(t or [0], np.int64) for t in (sum(self.instructions, []), self.operands, self.sizes)]
         head = [*[t.ctypes.data for t in tables], len(self.passed), id(np.ndarray), cpu.parallel_for(), cpu.worker(),
-                *blas.thread_functions()]
+                *blas.thread_functions(), cpu.threads_address(), cpu.execute_address()]
         self.program = np.array(head, np.int64)
         self.tables = tables
         self.program_address = self.program.ctypes.data
+        self.enter = entry(self.program)
 
     def steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -113,7 +127,9 @@ class Executable:
 
     def kernel(self, step: Step) -> None:
         k = step.kernel
-        self.instruction(KERNEL, kernel.address(k.source), self.add_operands(k.operands), len(k.operands), len(self.sizes),
+        address, shelf = kernel.address(k.source)
+        self.shelves.add(shelf)
+        self.instruction(KERNEL, address, self.add_operands(k.operands), len(k.operands), len(self.sizes),
                          k.rows, k.chunk, k.calls_blas)
         self.sizes += k.sizes
 
@@ -195,7 +211,7 @@ class Executable:
         try:
             frame = self.frames.pop()
         except IndexError:
-            frame = _Frame(self)
+            frame = self.frame()
         results = [np.empty(shape, dtype) for shape, dtype in self.shapes] if self.small else \
             [memory.empty(shape, dtype) for shape, dtype in self.shapes]
         try:
@@ -204,18 +220,27 @@ class Executable:
                 frame.failed[0] = 0
                 callback.made.set(frame.effects)
                 return None
+            numbers = [cell[()] for cell in frame.cells]
         finally:
             self.frames.append(frame)
-        if self.plain:  # the arena comes behind the results
-            return [_typed_array(data if aval.shape else data[()], aval)
-                    for data, aval in zip(results, self.out_avals, strict=False)]
-        return [self.out(kind, detail, weak, args, results) for kind, detail, weak in self.outs]
+        if self.plain:
+            places = {"result": results, "cell": numbers}
+            return [_typed_array(places[kind][detail[0]], aval)
+                    for (kind, detail, _), aval in zip(self.outs, self.out_avals, strict=True)]
+        return [self.out(kind, detail, weak, args, results, numbers) for kind, detail, weak in self.outs]
 
-    def out(self, kind: str, detail: Any, weak: bool, args: Sequence[DeviceArray], results: list[np.ndarray]) -> DeviceArray:
+    def frame(self) -> _Frame:
+        """A new frame, for one call at a time."""
+        return _Frame(self)
+
+    def out(self, kind: str, detail: Any, weak: bool, args: Sequence[DeviceArray], results: list[np.ndarray],
+            numbers: list[Any]) -> DeviceArray:
         """One result: memory that was written, an argument, or a value known before."""
         if kind == "value":
             return detail
         index, shape = detail
+        if kind == "cell":
+            return DeviceArray(numbers[index], weak)
         if kind == "result":
             return DeviceArray(results[index].reshape(shape) if shape else results[index].reshape(())[()], weak)
         x = args[index]
@@ -252,36 +277,34 @@ class _Frame:
         self.constants = [np.ascontiguousarray(buffer_of(c)) for _, c in e.schedule.consts]
         for (buffer, _), c in zip(e.schedule.consts, self.constants, strict=True):
             self.words[bases + buffer.index] = c.ctypes.data
-        self.pack = struct.Struct(f"{3 + len(e.passed)}q").pack_into
+        self.owned = [np.empty((), b.dtype) for b in e.cells] + [np.empty(b.size, b.dtype) for b in e.owned[len(e.cells):]]
+        self.cells = self.owned[:len(e.cells)]
+        self.words[bases - len(e.owned):bases] = [id(x) for x in self.owned]
 
     def run(self, e: Executable, inputs: list[Any], results: list[np.ndarray]) -> None:
         """Runs the program."""
         if e.can_fail:
             self.failed[0] = 0  # a host step that raised may have left it set
             self.effects: list[tuple] = []
-        self.pack(self.words, 8 * COUNTER, 0, 0, cpu.num_threads(), *map(id, inputs), *map(id, results))
-        cpu.execute()(self.address, e.program_address)
-        while self.look[STATUS]:
-            if e.can_fail and self.failed[0] and self.look[STATUS] > 0:
-                return  # the error comes before what the host would do next
-            self.serve(e, self.look[STATUS], inputs, results)
-            cpu.execute()(self.address, e.program_address)
-
-    def serve(self, e: Executable, status: int, inputs: list[Any], results: list[np.ndarray]) -> None:
-        """Does what the program asks for: a host step, or an input in row-major order."""
-        if status > 0:
-            self.host(e, e.hosts[status - 1], inputs, results)
-            self.look[STATUS] = 0
-        else:
-            inputs[-status - 1] = inputs[-status - 1].copy()
-            self.pack(self.words, 8 * COUNTER, 0, 0, cpu.num_threads(), *map(id, inputs), *map(id, results))
+        status = e.enter(self.words, *inputs, *results)
+        while status:
+            if status > 0:
+                if e.can_fail and self.failed[0]:
+                    return  # the error comes before what the host would do next
+                self.host(e, e.hosts[status - 1], inputs, results)
+                cpu.execute()(self.address, e.program_address)
+                status = self.look[STATUS]
+            else:  # an input that is not in row-major order
+                inputs[-status - 1] = inputs[-status - 1].copy()
+                status = e.enter(self.words, *inputs, *results)
 
     def array(self, e: Executable, view: View, inputs: list[Any], results: list[np.ndarray]) -> np.ndarray:
         """A view as an ndarray."""
         buffer = view.buffer
         if buffer.role == "arena":
             at = e.offsets[buffer]
-            flat = results[-1][at:at + buffer.nbytes].view(buffer.dtype)
+            arena = (*inputs, *results, *self.owned)[e.arena_base]
+            flat = arena[at:at + buffer.nbytes].view(buffer.dtype)
         elif buffer.role == "moving":
             size = 1 + sum((n - 1) * abs(s) for n, s in zip(view.shape, view.strides, strict=True)) + view.offset
             address = int(self.words[self.bases + buffer.index])
@@ -289,7 +312,7 @@ class _Frame:
         elif buffer.role == "const":
             flat = self.constants[buffer.index - len(e.passed)].reshape(-1)
         else:
-            flat = np.ascontiguousarray((*inputs, *results)[buffer.index]).reshape(-1)
+            flat = np.ascontiguousarray((*inputs, *results, *self.owned)[buffer.index]).reshape(-1)
         size = buffer.dtype.itemsize
         return np.ndarray(view.shape, buffer.dtype, buffer=flat, offset=view.offset * size,
                           strides=tuple([s * size for s in view.strides])) if flat.size else np.empty(view.shape, buffer.dtype)

@@ -14,6 +14,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from funcgrad.compiler.access import COMPUTED
+from funcgrad.compiler.vecmath import complex_functions
 from funcgrad.compiler.vecmath.values import (
     BOOL,
     F32,
@@ -346,6 +347,15 @@ def complex_divide(x: tuple, y: tuple) -> tuple:
     return select(zero, a / size, real), select(zero, b / size, imaginary)
 
 
+def complex_reciprocal_root(x: tuple) -> tuple:
+    return complex_divide((x[0].constant(1.0), x[0].constant(0.0)), complex_functions.sqrt(x))
+
+
+def complex_logistic(x: tuple) -> tuple:
+    real, imaginary = complex_functions.exp((-x[0], -x[1]))
+    return complex_divide((real.constant(1.0), real.constant(0.0)), (real + 1.0, imaginary))
+
+
 def conjugate(x: tuple) -> tuple:
     return x[0], -x[1]
 
@@ -404,4 +414,7 @@ def functions() -> dict[str, Any]:
         found[f"divide_{whole}"] = _on_complex(kind, complex_divide, 2)
         found[f"conj_{whole}"] = _on_complex(kind, conjugate, 1)
         found[f"isfinite_{whole}"] = _on_complex(kind, complex_is_finite, 1, types.boolean)
+        composed = {"rsqrt": complex_reciprocal_root, "logistic": complex_logistic}
+        for name, function in {**complex_functions.FUNCTIONS, **composed}.items():
+            found[f"{name}_{whole}"] = _on_complex(kind, function, 1)
     return found

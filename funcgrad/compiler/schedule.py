@@ -57,7 +57,8 @@ class Scheduler(Lowering):
                 following = next((c for c in waiting if c not in done), None)
                 if following is None:
                     stack.pop()
-                    if not current.fused or any(v in stored and v not in current.copies for v in current.axes):
+                    if any(v in stored and v not in current.copies for v in current.axes) if current.fused else \
+                            current.nodes[0].kind != "together":
                         steps.append(self.step(current, stored))
                 else:
                     done.add(following)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ from funcgrad.core.structure import Choice, Loop, While
 
 LARGEST = 16
 """Elements of a value."""
+SERIAL = re.compile(r"\b(sin|cos)_f")
+"""Functions with another form for code in which one step waits for the other."""
 LONGEST = 700
 """Statements of a kernel: beyond, compiling it takes too long."""
 
@@ -62,6 +65,8 @@ class _Kernel:
         self.lines: list[str] = []
         self.depth = 1
         self.count = 0
+        self.serial = False
+        """Inside of a loop that has a state."""
 
     def whole(self, structure: Loop | While | Choice) -> NativeKernel:
         for slot, view in enumerate((*self.reads, *self.writes)):
@@ -151,7 +156,8 @@ class _Kernel:
         primitive, out = equation.primitive, equation.outs[0].aval
         if primitive.kind is Kind.ELEMENTWISE and expressible(equation):
             wide = [a * out.size if len(a) == 1 else a for a in args]
-            return [[self.let(expression(equation, list(xs)) or "") for xs in zip(*wide, strict=True)]]
+            texts = [expression(equation, list(xs)) or "" for xs in zip(*wide, strict=True)]
+            return [[self.let(SERIAL.sub(r"serial_\g<0>", text) if self.serial and out.size == 1 else text) for text in texts]]
         if primitive.code is INDEX:
             axis = equation.params["dimension"]
             return [[f"{computed(out.dtype)}({index[axis]})" for index in np.ndindex(*out.shape)]]
@@ -255,7 +261,9 @@ class _Kernel:
         for slot, stride, places in slices:
             base = self.let(f"{step} * {stride}" if stride else step)
             xs.append([self.let(f"p{slot}[{base} + {place}]" if place != "0" else f"p{slot}[{base}]") for place in places])
+        serial, self.serial = self.serial, bool(state)
         outs = self.program(loop.body, [*consts, *state, *xs])
+        self.serial = serial
         for (slot, stride, places), names in zip(stacks, outs[loop.num_carry:], strict=True):
             base = self.let(f"{step} * {stride}" if stride else step)
             for name, place in zip(names, places, strict=True):
@@ -273,7 +281,9 @@ class _Kernel:
         (going,), = self.program(loop.condition, [*inputs[:ends[0]], *state])
         self.line(f"if not {going}:")
         self.lines.append("    " * self.depth + "break")
+        serial, self.serial = self.serial, True
         self.assign(state, self.program(loop.body, [*inputs[ends[0]:ends[1]], *state]))
+        self.serial = serial
         self.depth -= 1
         return state
 

@@ -1,4 +1,4 @@
-"""The compiler's passes: each makes a program smaller or simpler and keeps its results bit for bit.
+"""The compiler's passes: each makes a program smaller or simpler and keeps its results bit for bit, but for the order of sums.
 
 In: a ``Jaxpr``. Out: a ``Jaxpr`` with the same inputs and the same types of results, in which only loops and conditions
 carry programs.
@@ -20,6 +20,8 @@ from funcgrad.passes.contractions import contractions
 from funcgrad.passes.dead_code import dead_code
 from funcgrad.passes.indexing import indexing
 from funcgrad.passes.inline import inline
+from funcgrad.passes.loops import loops
+from funcgrad.passes.stacks import stacks
 from funcgrad.passes.subexpressions import common_subexpressions
 
 PASSES: tuple[tuple[str, Callable[[Jaxpr], Jaxpr]], ...] = (
@@ -30,6 +32,8 @@ PASSES: tuple[tuple[str, Callable[[Jaxpr], Jaxpr]], ...] = (
     ("contractions", contractions),
     ("indexing", indexing),
     ("common subexpressions again", common_subexpressions),
+    ("loops", loops),
+    ("stacks", stacks),
     ("dead code again", dead_code),
 )
 """The passes in their order. Each walks over the program once; constants are folded wherever algebra is done."""

@@ -1,4 +1,4 @@
-"""Canonical contractions: a transpose of an operand, or of the result, becomes part of ``dot_general``.
+"""Canonical contractions: a transpose of an operand, or of the result, becomes part of ``dot_general`` or of a reduction.
 
 In: a program. Out: one whose contractions read their operands as they are in memory: BLAS takes a transposed matrix by a
 flag, and a stack of matrices by strides. The same products are summed; where several axes are contracted, or the
@@ -15,7 +15,8 @@ from typing import Any
 from funcgrad.core.jaxpr import Equation, Jaxpr, Var
 from funcgrad.core.types import Shape
 from funcgrad.ops.contraction import dot_general_p
-from funcgrad.ops.structural import transpose_p
+from funcgrad.ops.reduction import reduce_max_p, reduce_min_p
+from funcgrad.ops.structural import reduce_sum_p, transpose_p
 from funcgrad.passes.rewriting import Rules, Walk, instead, of_body
 
 
@@ -77,4 +78,20 @@ def transposed_result(walk: _Contractions, e: Equation) -> Any:
     return instead(e, dot_general_p, rhs, lhs, **{**inner.params, "dimension_numbers": ((rc, lc), (rb, lb))})
 
 
-CONTRACTIONS: Rules = {dot_general_p: (transposed_operand,), transpose_p: (transposed_result,)}
+def reduced_transpose(walk: Walk, e: Equation) -> Any:
+    """A reduction of a transpose whose axes that are left stay in order: the axes are named where they come from."""
+    inner = walk.defined(e.inputs[0], transpose_p)
+    if inner is None:
+        return None
+    permutation, axes = inner.params["permutation"], e.params["axes"]
+    kept = [d for i, d in enumerate(permutation) if i not in axes]
+    if kept != sorted(kept):
+        return None
+    return instead(e, e.primitive, inner.inputs[0], **{**e.params, "axes": tuple(sorted([permutation[i] for i in axes]))})
+
+
+CONTRACTIONS: Rules = {
+    dot_general_p: (transposed_operand,),
+    transpose_p: (transposed_result,),
+    **dict.fromkeys((reduce_sum_p, reduce_max_p, reduce_min_p), (reduced_transpose,)),
+}

@@ -32,6 +32,7 @@ from funcgrad.ops.structural import (
     concatenate_p,
     convert_element_type_p,
     iota_p,
+    pad_p,
     reshape_p,
     select_n_p,
     slice_p,
@@ -40,6 +41,7 @@ from funcgrad.ops.structural import (
 from funcgrad.passes.folding import FOLDING, walked
 from funcgrad.passes.movement import MOVEMENT, put_in
 from funcgrad.passes.rewriting import Rules, Walk, instead
+from funcgrad.passes.subexpressions import same_atom
 
 
 def indexing(jaxpr: Jaxpr) -> Jaxpr:
@@ -265,7 +267,55 @@ def counts_along(walk: Walk, atom: Atom) -> int | None:
     return None
 
 
+# ---------------------------------------------------------------- what slices give back
+
+
+def side_by_side(walk: Walk, e: Equation) -> Any:
+    """The sum of two arrays padded with zeros that lie next to each other: their concatenation, padded."""
+    spans = [_span(walk, x) for x in e.inputs]
+    if None in spans:
+        return None
+    first, second = sorted(spans, key=lambda span: span[:3])  # type: ignore[arg-type, return-value]
+    if first[0] != second[0] or first[2] != second[1]:
+        return None
+    axis, low, middle, zero = first[:4]
+    stop, x, y = second[2], first[4], second[4]
+    parts = [part for operand in (x, y) for part in _parts(walk, operand, axis)]
+    whole = walk.emit(concatenate_p, *[_plus_zero(walk, part, zero) for part in parts], dimension=axis)
+    config = [(0, 0, 0)] * len(e.outs[0].aval.shape)
+    config[axis] = (low, e.outs[0].aval.shape[axis] - stop, 0)
+    return instead(e, pad_p, whole, zero, padding_config=tuple(config))
+
+
+def _span(walk: Walk, atom: Atom) -> tuple[int, int, int, Literal, Atom] | None:
+    """Of an array that is padded with zeros along one axis: the axis, where it begins and ends there, the zero, the array."""
+    pad = walk.defined(atom, pad_p)
+    if pad is None:
+        return None
+    x, zero = pad.inputs
+    padded = [d for d, (low, high, inner) in enumerate(pad.params["padding_config"]) if low or high or inner]
+    value = walk.scalar(zero)
+    if len(padded) != 1 or value is None or value.tobytes().strip(b"\0") or not x.aval.size:
+        return None
+    axis, = padded
+    low, high, inner = pad.params["padding_config"][axis]
+    return (axis, low, low + x.aval.shape[axis], Literal(value), x) if low >= 0 and high >= 0 and not inner else None
+
+
+def _parts(walk: Walk, atom: Atom, axis: int) -> Sequence[Atom]:
+    inner = walk.defined(atom, concatenate_p)
+    return inner.inputs if inner is not None and inner.params["dimension"] == axis else (atom,)
+
+
+def _plus_zero(walk: Walk, x: Atom, zero: Literal) -> Atom:
+    """x + 0.0, as the sum with padding has it: -0.0 becomes 0.0."""
+    inner = walk.defined(x, add_p)
+    done = inner is not None and any(same_atom(a, zero) for a in inner.inputs)
+    return x if done or dtypes.kind(x.aval.dtype) not in "fc" else walk.emit(add_p, x, zero)
+
+
 INDEXING: Rules = {
+    add_p: (side_by_side,),
     dynamic_slice_p: (fixed_window,),
     gather_p: (fixed_gather,),
     scatter_p: (fixed_scatter,),

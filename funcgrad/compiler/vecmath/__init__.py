@@ -28,6 +28,7 @@ UNARY = {
     "log": logarithms.log, "log2": logarithms.log2, "log10": logarithms.log10, "log1p": logarithms.log1p,
     "asinh": logarithms.asinh, "acosh": logarithms.acosh, "atanh": logarithms.atanh,
     "sin": trigonometry.sin, "cos": trigonometry.cos, "tan": trigonometry.tan,
+    "serial_sin": trigonometry.serial_sin, "serial_cos": trigonometry.serial_cos,
     "asin": inverse_trigonometry.asin, "acos": inverse_trigonometry.acos, "atan": inverse_trigonometry.atan,
     "cbrt": powers.cbrt, "erf": gaussian.erf, "erfc": gaussian.erfc, "erf_inv": gaussian.erf_inv,
     "lgamma": gamma.lgamma, "digamma": gamma.digamma,

@@ -23,6 +23,7 @@ from funcgrad.compiler.vecmath.values import (
     to_bits,
     two_product,
     two_sum,
+    usually,
     widen,
 )
 
@@ -49,35 +50,48 @@ COS = {
 }
 
 
-def reduced(x: Value) -> tuple[Value, Value, Value | None]:
-    """(n as an integer, r, what rounding r lost) such that x = n*pi/2 + r, up to multiples of 2*pi, for x >= 0."""
+def reduced(x: Value, serial: bool = False) -> tuple[Value, Value, Value | None]:
+    """(n as an integer, r, what rounding r lost) such that x = n*pi/2 + r, up to multiples of 2*pi, for x >= 0.
+
+    ``serial`` code has a branch for large x.
+    """
     if x.bits == 64:
-        return _reduced_64(x)
-    n, r = _reduced_32(x)
+        return _reduced_64(x, serial)
+    n, r = _reduced_32(x, serial)
     return n.same(x.builder.trunc(n.ir, to_bits(x).type)), narrow(r), None
 
 
-def _reduced_32(x: Value) -> tuple[Value, Value]:
+def _reduced_32(x: Value, serial: bool = False) -> tuple[Value, Value]:
     """n and r in float64, which has the digits to spare."""
-    factor, high, low = x.constant(1.0), *[widen(x).constant(t) for t in TURNS_32[0]]
-    for k in range(1, 5):
-        large = x >= 2.0 ** (24 * k + 24)  # then x / 2**(24*k) is an integer
-        factor = select(large, 2.0 ** (-24 * k), factor)
-        high, low = select(large, TURNS_32[k][0], high), select(large, TURNS_32[k][1], low)
-    y = widen(x * factor)
+    usual = [x, *[widen(x).constant(t) for t in TURNS_32[0]]]
+
+    def scaled() -> list[Value]:
+        factor, high, low = x.constant(1.0), *usual[1:]
+        for k in range(1, 5):
+            large = x >= 2.0 ** (24 * k + 24)  # then x / 2**(24*k) is an integer
+            factor = select(large, 2.0 ** (-24 * k), factor)
+            high, low = select(large, TURNS_32[k][0], high), select(large, TURNS_32[k][1], low)
+        return [x * factor, high, low]
+
+    x, high, low = usually(x < 2.0 ** 48, usual, scaled) if serial else scaled()
+    y = widen(x)
     product = y * high
     n, integer = round_to_integer(product)
     part = (product - n) + fma(y, low, fma(y, high, -product))
     return integer, part * HALF_PI[0]
 
 
-def _reduced_64(x: Value) -> tuple[Value, Value, Value]:
+def _reduced_64(x: Value, serial: bool = False) -> tuple[Value, Value, Value]:
     """r is right to all digits unless x is above 2**53 and r below 2**-37: its error is below 2**-95."""
-    bits = to_bits(x)
-    place = ((bits >> 52) - 1075) >> 4
-    place = select(place > 0, place, 0)
-    y = from_bits(bits - (place << 56))  # below 2**68, and an integer where the place is not 0
-    first, second, third = [lookup(f"turns{i}", column, place) for i, column in enumerate(TURNS)]
+    def scaled() -> list[Value]:
+        bits = to_bits(x)
+        place = ((bits >> 52) - 1075) >> 4
+        place = select(place > 0, place, 0)
+        y = from_bits(bits - (place << 56))  # below 2**68, and an integer where the place is not 0
+        return [y, *[lookup(f"turns{i}", column, place) for i, column in enumerate(TURNS)]]
+
+    y, first, second, third = usually(x < 2.0 ** 68, [x, *[x.constant(column[0]) for column in TURNS]], scaled) \
+        if serial else scaled()
     product, lost = two_product(y, first)
     quarter, second_lost = two_product(y, second)
     whole = fma(nearest(product * 0.25), -4.0, product)
@@ -124,20 +138,29 @@ def with_sign(x: Value, negative: Value) -> Value:
     return from_bits(to_bits(x) ^ ((negative & 2) << (x.bits - 2)))
 
 
-def sin(x: Value) -> Value:
+def sin(x: Value, serial: bool = False) -> Value:
     size = absolute(x)
-    n, r, rest = reduced(size)
+    n, r, rest = reduced(size, serial)
     sine, cosine = sine_and_cosine(r, rest)
     result = with_sign(select((n & 1) == 0, sine, cosine), n)
     result = from_bits(to_bits(result) ^ (to_bits(x) & (-1 << (x.bits - 1))))
     return select(size < math.inf, result, math.nan)
 
 
-def cos(x: Value) -> Value:
+def cos(x: Value, serial: bool = False) -> Value:
     size = absolute(x)
-    n, r, rest = reduced(size)
+    n, r, rest = reduced(size, serial)
     sine, cosine = sine_and_cosine(r, rest)
     return select(size < math.inf, with_sign(select((n & 1) == 0, cosine, sine), n + 1), math.nan)
+
+
+def serial_sin(x: Value) -> Value:
+    """The same bits by scalar code, which is through sooner for arguments that are not huge."""
+    return sin(x, True)
+
+
+def serial_cos(x: Value) -> Value:
+    return cos(x, True)
 
 
 def tan(x: Value) -> Value:

@@ -190,6 +190,29 @@ def select(condition: Value, x: Any, y: Any) -> Value:
     return like.same(condition.builder.select(condition.ir, like.constant(x).ir, like.constant(y).ir))
 
 
+def usually(condition: Value, usual: Sequence[Value], otherwise: Callable[[], Sequence[Value]]) -> list[Value]:
+    """The usual values where a condition holds, else others, which are computed behind a branch.
+
+    For scalar code whose next operation waits for the values: a branch that goes one way costs nothing, but a loop with it is
+    not put into vectors.
+    """
+    builder = condition.builder
+    before, rare, after = builder.block, builder.append_basic_block("rare"), builder.append_basic_block("after")
+    builder.cbranch(condition.ir, after, rare).set_weights([1000, 1])
+    builder.position_at_end(rare)
+    others = otherwise()
+    end = builder.block
+    builder.branch(after)
+    builder.position_at_end(after)
+    found = []
+    for x, y in zip(usual, others, strict=True):
+        phi = builder.phi(x.type)
+        phi.add_incoming(x.ir, before)
+        phi.add_incoming(y.ir, end)
+        found.append(x.same(phi))
+    return found
+
+
 def either(condition: Value, *others: Value) -> Value:
     for other in others:
         condition = condition.same(condition.builder.or_(condition.ir, other.ir))
