@@ -124,7 +124,7 @@ def test_tridiagonal_systems():
     lambda x: np.linalg.cholesky(x, upper=True), np.linalg.norm, np.linalg.matrix_rank, lambda x: np.linalg.slogdet(x)[1],
     lambda x: np.linalg.svd(x)[1], lambda x: np.linalg.matrix_power(x, 3), lambda x: np.linalg.pinv(x, 1e-10),
     lambda x: np.linalg.lstsq(x, V, rcond=None)[0], lambda x: np.linalg.matrix_rank(x, 1e-3), lambda x: np.linalg.cond(x, 1),
-    lambda x: np.linalg.qr(x).R, lambda x: np.linalg.eigvalsh(x, "U")], ids=str)
+    lambda x: np.linalg.qr(x).R, lambda x: np.linalg.eigvalsh(x, "U")], ids=lambda f: f.__name__)
 def test_numpy_calls_on_arrays(call):
     # Not symmetric: NumPy reads one triangle in eigh and cholesky.
     matrix = S + 0.1 * np.triu(A)
