@@ -79,7 +79,7 @@ def _address(source: str, compiled: Callable[[], tuple[bytes, str]], text: str, 
         if not linkable(entry[0]):
             raise RuntimeError(f"compiled code refers to {', '.join(unresolved(entry[0]))}, which this process does not have")
         cache.write(name, *entry)
-    return load(*entry, engine or _engine())
+    return load(*entry, engine)
 
 
 @functools.cache
@@ -113,10 +113,11 @@ def linkable(code: bytes) -> bool:
         return not unresolved(code)
 
 
-def load(code: bytes, symbol: str, engine: Any) -> int:
-    """The address of a function in an object file, which is linked into the process."""
+def load(code: bytes, symbol: str, engine: Any = None) -> int:
+    """The address of a function in an object file, which is linked into the process: for as long as the engine lives."""
     from llvmlite.binding import ObjectFileRef
     with _lock:
+        engine = engine or _engine()
         engine.add_object_file(ObjectFileRef.from_data(code))
         engine.finalize_object()
         return engine.get_function_address(symbol)
