@@ -10,11 +10,12 @@ In: a function and its arguments. Out: a ``Timing``, which prints as a table.
 """
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from funcgrad.compiler.report import duration, walk
 from funcgrad.jit import Jitted, jit
@@ -43,7 +44,7 @@ class Timing:
     @property
     def run(self) -> float:
         """The median of the runs."""
-        return statistics.median(self.runs)
+        return float(np.median(self.runs))
 
     @property
     def best(self) -> float:

@@ -16,7 +16,6 @@ import hashlib
 import os
 import platform
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ def folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "funcgrad"
     except RuntimeError:  # a user without a home
+        import tempfile  # slow to load, and seldom needed
         return Path(tempfile.gettempdir()) / f"funcgrad-{os.getuid() if os.name == 'posix' else 'cache'}"
 
 
@@ -112,6 +112,7 @@ def write(name: str, code: bytes, symbol: str) -> None:
     try:
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
         place = _trusted(folder())
+        import tempfile
         with tempfile.NamedTemporaryFile(dir=place, suffix=".partial", delete=False) as file:
             partial = file.name
             file.write(data)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import builtins
 import inspect
-import pdb
 import string
 from collections.abc import Callable
 from types import FrameType
@@ -91,7 +90,7 @@ def breakpoint(*, backend: str | None = None, filter_frames: bool = True, num_fr
     caller = frame.f_back
     here = dict(caller.f_locals)
     if not any(isinstance(x, Tracer) for x in here.values()) and not _traced(here):
-        pdb.Pdb().set_trace(caller)
+        _debugger().set_trace(caller)
         return
     where = f"{caller.f_code.co_filename}:{caller.f_lineno} in {caller.f_code.co_name}"
     outside = caller.f_globals
@@ -103,6 +102,11 @@ def breakpoint(*, backend: str | None = None, filter_frames: bool = True, num_fr
     callback(stop, here)
 
 
+def _debugger() -> Any:
+    import pdb  # it takes longer to load than most of the library
+    return pdb.Pdb()
+
+
 def _traced(tree: Any) -> bool:
     found = []
     tree_map(lambda x: found.append(isinstance(x, Tracer)), tree)
@@ -112,5 +116,5 @@ def _traced(tree: Any) -> bool:
 def _prompt(values: dict[str, Any], outside: dict[str, Any]) -> None:
     """The debugger in a frame whose variables are these."""
     scope = {**outside, **values}
-    stop: Callable[[FrameType | None], None] = pdb.Pdb().set_trace
+    stop: Callable[[FrameType | None], None] = _debugger().set_trace
     exec("stop(currentframe())", {"stop": stop, "currentframe": inspect.currentframe, **scope}, dict(values))
