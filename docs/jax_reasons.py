@@ -31,9 +31,6 @@ REASONS: dict[str, dict[str, str]] = {
         REFERENCES: "Ref empty_ref free_ref freeze new_ref ref ds",
         "`fg.vjp`, whose pullback is a function of its own": "fwd_and_bwd ad",
         "deprecated there: `process_count`, `process_index`, `process_indices`": "host_count host_id host_ids",
-        "names of JAX's modules that are here under `fg` itself: `custom_jvp`, `custom_vjp`, `custom_gradient`, "
-        "`closure_convert`": "custom_derivatives",
-        "`x.at[...]` and `lax.scatter`; segment sums are `x.at[i].add(y)`": "ops",
         "extension points of JAX's own transformations": "api_util core custom_batching interpreters",
         "the boundary to XLA": "export ffi lib",
         "`fg.numpy.from_dlpack`": "dlpack",
@@ -52,12 +49,31 @@ REASONS: dict[str, dict[str, str]] = {
         "its bits depend on the backend of XLA; `random.bits` does not": "RandomAlgorithm rng_bit_generator rng_uniform",
         SCALED: "scaled_dot",
     },
-    "jax.lax.linalg": {"there is one algorithm for each factorisation, LAPACK's": "EigImplementation EighImplementation SvdAlgorithm"},
+    "jax.lax.linalg": {"each factorisation has one algorithm, LAPACK's": "EigImplementation EighImplementation SvdAlgorithm"},
     "jax.nn": {SCALED: "get_scaled_dot_general_config scaled_dot_general scaled_matmul"},
     "jax.random": {"keys are plain uint32 arrays": "key_dtype"},
     "jax.tree_util": {"a type variable for annotations": "KeyEntry", "there is one registry": "default_registry"},
     "jax.debug": {SHARDING: "inspect_array_sharding visualize_array_sharding visualize_sharding",
                   EFFECTS: "DebugEffect OrderedDebugEffect"},
+    "jax.dtypes": {
+        "plain TypeError": "TypePromotionError",
+        "keys are plain uint32 arrays": "extended prng_key",
+        "64-bit types are always on: `np.dtype(x)`": "canonicalize_dtype",
+        "`fg.numpy.result_type`, and `fg.typeof(x).weak_type`": "result_type",
+        "`8 * np.dtype(x).itemsize`": "itemsize_bits",
+        "`fg.numpy.isdtype`": "scalar_type_of",
+    },
+    "jax.errors": {
+        "plain TypeError and IndexError": "JAXTypeError JAXIndexError",
+        "sizes are numbers": "InconclusiveDimensionOperation",
+        XLA: "JaxRuntimeError",
+        "keys are plain arrays, which may be used again": "KeyReuseError",
+    },
+    "jax.custom_derivatives": {"`fg.numpy.zeros_like`": "zero_from_primal"},
+    "jax.ad_checkpoint": {
+        "policies answer with a bool": "Offloadable Recompute Saveable",
+        "`fg.make_jaxpr(fg.grad(f))(x)` shows what is kept and what is computed again": "print_saved_residuals",
+    },
 }
 
 _AT_ONCE = "calls without it give a function with options set; options are given in the one call"
