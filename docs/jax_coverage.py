@@ -192,7 +192,7 @@ def _wrapped(names: list[str]) -> list[str]:
 INTRODUCTION = """
 # What of JAX is here
 
-Every public name of JAX's modules is here, under the same module of `funcgrad` and with the same parameters, or it stands
+Every public name of these modules of JAX is here, under the same module of `funcgrad` and with the same parameters, or stands
 below with the reason why not. The page is written by `python -m docs.jax_coverage`, from the names and parameters of the
 JAX that `tests/reference/jax_names.json` was made with and from the reasons in `docs/jax_reasons.py`; a test keeps it true.
 """
