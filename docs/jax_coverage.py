@@ -16,7 +16,7 @@ from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
-from docs.jax_reasons import PARAMETERS, PENDING, REASONS
+from docs.jax_reasons import PARAMETERS, REASONS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "jax-coverage.md"
@@ -31,7 +31,6 @@ class Coverage:
     module: str
     present: list[str] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
-    pending: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
     differences: dict[str, list[str]] = field(default_factory=dict)
     """Names that are here, with what their parameters lack."""
@@ -49,20 +48,17 @@ def coverage(module: str) -> Coverage:
     """What of one module is here."""
     ours = _module(module.replace("jax", "funcgrad", 1))
     reasons = {name: why for why, names in REASONS.get(module, {}).items() for name in names.split()}
-    pending = (PENDING.get(module) or (PENDING["jax.scipy.*"] if module.startswith("jax.scipy.") else "")).split()
     out = Coverage(module)
     for name, parameters in reference()[module].items():
         if _here(ours, module, name):
             out.present.append(name)
             lacking = _lacking(module, name, parameters, getattr(ours, name))
-            if lacking and f"{name}()" not in pending:
+            if lacking:
                 out.differences[name] = lacking
             if name in reasons:
                 out.superfluous.append(name)
         elif name in reasons or name.endswith("_p"):
             out.absent[name] = reasons.get(name) or "primitives are no functions to call; `fg.make_jaxpr` shows them"
-        elif name in pending or "*" in pending:
-            out.pending.append(name)
         else:
             out.unexplained.append(name)
     return out
@@ -77,7 +73,7 @@ def _here(ours: Any, module: str, name: str) -> bool:
 
 
 def _module(name: str) -> Any:
-    """The module, or None while it is still to be written."""
+    """The module, or None if there is none."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -155,11 +151,10 @@ def incompatible(theirs: list[Parameter], ours: list[Parameter]) -> list[tuple[s
 def document() -> str:
     """The text of the page."""
     found = [coverage(module) for module in reference()]
-    lines = [INTRODUCTION.strip(), "", "| module | names | here | with a reason | pending |", "|---|---|---|---|---|"]
+    lines = [INTRODUCTION.strip(), "", "| module | names | here | with a reason |", "|---|---|---|---|"]
     for c in found:
-        counts = len(c.present), len(c.absent), len(c.pending)
-        lines.append(f"| [`{c.module}`](#{c.module.replace('.', '')}) | {sum(counts)} | "
-                     f"{' | '.join(str(n) for n in counts)} |")
+        here, not_here = len(c.present), len(c.absent)
+        lines.append(f"| [`{c.module}`](#{c.module.replace('.', '')}) | {here + not_here} | {here} | {not_here} |")
     for c in found:
         lines += ["", f"## {c.module}"]
         if c.present:
@@ -168,8 +163,6 @@ def document() -> str:
             lines += ["", "| not here | because |", "|---|---|"]
             for why in dict.fromkeys(c.absent.values()):
                 lines.append(f"| {', '.join(f'`{n}`' for n, w in c.absent.items() if w == why)} | {why} |")
-        if c.pending:
-            lines += ["", "Pending:", "", *_wrapped(c.pending)]
         if c.unexplained:
             lines += ["", "MISSING WITHOUT A REASON:", "", *_wrapped(c.unexplained)]
     return "\n".join([*lines, "", "## Parameters that are not taken", "", *_excused(), ""])
@@ -199,7 +192,7 @@ def _wrapped(names: list[str]) -> list[str]:
 INTRODUCTION = """
 # What of JAX is here
 
-Every public name of JAX's modules is here, under the same module of `funcgrad` and with the same parameters, or it stands
+Every public name of these modules of JAX is here, under the same module of `funcgrad` and with the same parameters, or stands
 below with the reason why not. The page is written by `python -m docs.jax_coverage`, from the names and parameters of the
 JAX that `tests/reference/jax_names.json` was made with and from the reasons in `docs/jax_reasons.py`; a test keeps it true.
 """

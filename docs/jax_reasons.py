@@ -1,27 +1,7 @@
 """Why names and parameters of JAX are not in funcgrad.
 
-``REASONS``: module -> reason -> the names it holds for. ``PENDING``: module -> names that are about to come ("*": all others of
-the module, "name()": the parameters of a name that is here). ``PARAMETERS``: parameter, or "module.function.parameter" ->
-reason.
+``REASONS``: module -> reason -> the names it holds for. ``PARAMETERS``: parameter, or "module.function.parameter" -> reason.
 """
-
-PENDING = {
-    "jax": "pure_callback checkpoint_policies checkpoint() remat()",
-    "jax.numpy": "fft linalg polyfit roots",
-    "jax.numpy.linalg": "*",
-    "jax.numpy.fft": "*",
-    "jax.lax": "conv conv_dimension_numbers conv_general_dilated conv_general_dilated_local conv_general_dilated_patches "
-               "conv_general_permutations conv_general_shape_tuple conv_shape_tuple conv_transpose conv_transpose_shape_tuple "
-               "conv_with_general_padding ConvDimensionNumbers ConvGeneralDilatedDimensionNumbers padtype_to_pads "
-               "reduce_window reduce_window_shape_tuple fft FftType linalg bessel_i0e() bessel_i1e() betainc() digamma() erf() "
-               "erf_inv() erfc() igamma() igamma_grad_a() igammac() lgamma() polygamma() zeta()",
-    "jax.lax.linalg": "*",
-    "jax.debug": "breakpoint callback print log",
-    "jax.experimental.jet": "*",
-    "jax.experimental.ode": "*",
-    "jax.scipy": "*",
-    "jax.scipy.*": "*",
-}
 
 SHARDING = "places the parts of an array on several devices; funcgrad runs on one"
 DEVICES = "there is one device and nothing is transferred"
@@ -51,9 +31,6 @@ REASONS: dict[str, dict[str, str]] = {
         REFERENCES: "Ref empty_ref free_ref freeze new_ref ref ds",
         "`fg.vjp`, whose pullback is a function of its own": "fwd_and_bwd ad",
         "deprecated there: `process_count`, `process_index`, `process_indices`": "host_count host_id host_ids",
-        "names of JAX's modules that are here under `fg` itself: `custom_jvp`, `custom_vjp`, `custom_gradient`, "
-        "`closure_convert`": "custom_derivatives",
-        "`x.at[...]` and `lax.scatter`; segment sums are `x.at[i].add(y)`": "ops",
         "extension points of JAX's own transformations": "api_util core custom_batching interpreters",
         "the boundary to XLA": "export ffi lib",
         "`fg.numpy.from_dlpack`": "dlpack",
@@ -72,13 +49,34 @@ REASONS: dict[str, dict[str, str]] = {
         "its bits depend on the backend of XLA; `random.bits` does not": "RandomAlgorithm rng_bit_generator rng_uniform",
         SCALED: "scaled_dot",
     },
+    "jax.lax.linalg": {"each factorisation has one algorithm, LAPACK's": "EigImplementation EighImplementation SvdAlgorithm"},
     "jax.nn": {SCALED: "get_scaled_dot_general_config scaled_dot_general scaled_matmul"},
     "jax.random": {"keys are plain uint32 arrays": "key_dtype"},
     "jax.tree_util": {"a type variable for annotations": "KeyEntry", "there is one registry": "default_registry"},
     "jax.debug": {SHARDING: "inspect_array_sharding visualize_array_sharding visualize_sharding",
                   EFFECTS: "DebugEffect OrderedDebugEffect"},
+    "jax.dtypes": {
+        "plain TypeError": "TypePromotionError",
+        "keys are plain uint32 arrays": "extended prng_key",
+        "64-bit types are always on: `np.dtype(x)`": "canonicalize_dtype",
+        "`fg.numpy.result_type`, and `fg.typeof(x).weak_type`": "result_type",
+        "`8 * np.dtype(x).itemsize`": "itemsize_bits",
+        "`fg.numpy.isdtype`": "scalar_type_of",
+    },
+    "jax.errors": {
+        "plain TypeError and IndexError": "JAXTypeError JAXIndexError",
+        "sizes are numbers": "InconclusiveDimensionOperation",
+        XLA: "JaxRuntimeError",
+        "keys are plain arrays, which may be used again": "KeyReuseError",
+    },
+    "jax.custom_derivatives": {"`fg.numpy.zeros_like`": "zero_from_primal"},
+    "jax.ad_checkpoint": {
+        "policies answer with a bool": "Offloadable Recompute Saveable",
+        "`fg.make_jaxpr(fg.grad(f))(x)` shows what is kept and what is computed again": "print_saved_residuals",
+    },
 }
 
+_AT_ONCE = "calls without it give a function with options set; options are given in the one call"
 _JIT = "jit compiles for the one device there is, and its program needs no options"
 PARAMETERS: dict[str, str] = {
     "out_sharding": SHARDING,
@@ -100,6 +98,13 @@ PARAMETERS: dict[str, str] = {
     "jax.numpy.set_printoptions.args": "by their names, as in NumPy", "jax.numpy.set_printoptions.kwargs": "by their names",
     "jax.lax.all_gather.to": SHARDING,
     "jax.lax.mul.out_dtype": "convert the operands first",
+    "jax.lax.random_gamma_grad.args": "they have names: a and x", "jax.lax.random_gamma_grad.a": "in the place of *args",
+    "jax.lax.random_gamma_grad.x": "in the place of *args",
     "jax.lax.scan._split_transpose": "private there",
+    "jax.checkpoint.concrete": "removed there", "jax.remat.concrete": "removed there",
+    "jax.debug.breakpoint.kwargs": "options of JAX's own debuggers; the prompt here is that of Python's",
+    "jax.debug.callback.callback": _AT_ONCE, "jax.debug.print.fmt": _AT_ONCE, "jax.debug.log.fmt": _AT_ONCE,
+    "jax.debug.print._use_logging": "private there", "jax.debug.log._use_logging": "private there",
+    "jax.experimental.jet.jet._": "ignored there",
     "jax.nn.standardize.algorithm": '"stable" by default: the variance from squares cancels where the mean is large',
 }

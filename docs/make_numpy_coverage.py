@@ -22,8 +22,6 @@ FILE = Path(__file__).with_name("numpy-coverage.md")
 DISPATCHER = type(np.concatenate)
 YES, AS_IS = "yes", "as it is: it takes no arrays, and its result is a constant"
 ON_VALUES = "on values; traced values raise"
-# Until they are there: delete with its use when they are.
-NOT_YET = ("np.linalg", "np.polyfit", "np.roots")
 
 OTHER_NAMESPACES = {
     "char": "text", "core": "NumPy's own", "ctypeslib": "memory for C",
@@ -63,8 +61,8 @@ def of_function(path: str, name: str, original: object) -> str:
     if protocols.counterpart(original) is not None:
         refused = [k for k in protocols.not_taken(original) if k not in ("out", "kwargs", "order")]
         return YES + (f", without {', '.join(f'`{k}`' for k in refused)}" if refused else "")
-    if reason or path in NOT_YET or f"{path}.{name}" in NOT_YET:
-        return f"no: {reason or 'not written yet'}"
+    if reason:
+        return f"no: {reason}"
     raise SystemExit(f"{path}.{name} has neither a counterpart nor a reason")
 
 
@@ -149,7 +147,8 @@ Everywhere: `out=` raises, since arrays are immutable (`x += y` is `x = x + y`);
 leaves elements undefined (of a reduction it works); `order=` of memory, `subok=`, `casting=`, and `kind=` of a sort say nothing
 about the values and are left out; `ufunc.at` raises and shows the form with `x.at[index]`. Writing into a NumPy array,
 `a[i] = x` for a traced x, raises. Results whose size depends on values (`np.nonzero`, `x[x > 0]`, `np.unique`) need values:
-they work under `grad` and raise under `jit`. Lists of numbers count as arrays in the arguments of NumPy's functions, of
+they work under `grad` and raise under `jit`. Where NumPy chooses between real and complex results by the values, results are
+complex (`np.roots`, `np.linalg.eigvals`). Lists of numbers count as arrays in the arguments of NumPy's functions, of
 methods and operators, and in an index. NumPy looks only at the arguments themselves for traced values: `np.array([a, b])` and
 `np.sum([a, b])` of traced a and b raise; write `np.stack([a, b])`.
 """

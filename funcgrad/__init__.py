@@ -10,6 +10,7 @@ import importlib as _importlib
 
 from funcgrad import (
     ad_checkpoint,
+    custom_derivatives,
     debug,
     dtypes,
     errors,
@@ -87,10 +88,10 @@ jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
-    "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_gradient", "custom_jvp", "custom_vjp",
-    "debug", "default_backend", "device_count", "device_get", "device_put", "devices", "disable_jit", "dtypes",
-    "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util", "float0",
-    "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares",
+    "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_derivatives", "custom_gradient", "custom_jvp",
+    "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices", "disable_jit",
+    "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util",
+    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares",
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",

@@ -27,8 +27,8 @@ from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked
 from funcgrad.core.types import Zero
 from funcgrad.errors import message, user_source
 from funcgrad.retracing import Signature, Traces
-from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, Selection, borrow, never
-from funcgrad.transforms.arguments import FlatFunction, argument_names, function_name
+from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, borrow, never
+from funcgrad.transforms.arguments import FlatFunction, Selection, argument_names, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import JVP, Forward, spread
 from funcgrad.transforms.linearize import LinearizeTrace, linearize_jaxpr

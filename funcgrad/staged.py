@@ -5,7 +5,6 @@ one before: their structure is taken apart by code made for it, and types are co
 """
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -25,29 +24,6 @@ from funcgrad.tree_code import joiner, splitter
 
 CACHE_SIZE = 4096
 """Traces kept by one jitted function; the least recently used goes first."""
-
-
-class Selection:
-    """Some of a function's arguments, whether passed by position or by name."""
-
-    def __init__(self, fun: Callable, numbers: int | Sequence[int] | None, names: str | Sequence[str] | None):
-        self.numbers = set() if numbers is None else {numbers} if isinstance(numbers, int) else set(numbers)
-        self.names = set() if names is None else {names} if isinstance(names, str) else set(names)
-        try:
-            parameters = [p for p in inspect.signature(fun).parameters.values()
-                          if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        except (TypeError, ValueError):
-            parameters = []
-        if numbers is not None and names is None:
-            self.names = {parameters[i].name for i in self.numbers if -len(parameters) <= i < len(parameters)}
-        elif names is not None and numbers is None:
-            self.numbers = {i for i, p in enumerate(parameters) if p.name in self.names}
-
-    def __bool__(self) -> bool:
-        return bool(self.numbers or self.names)
-
-    def positions(self, count: int) -> set[int]:
-        return {i % count for i in self.numbers if -count <= i < count}
 
 
 class Program:

@@ -519,12 +519,6 @@ FOURIER = [
     (lambda x: np.fft.ifft(1j * 2 * np.pi * np.fft.fftfreq(12) * np.fft.fft(x)).real, W),
 ]
 
-GROUPS = {"elementwise": ELEMENTWISE, "reductions": REDUCTIONS, "shapes": SHAPES, "products": PRODUCTS,
-          "statistics": STATISTICS, "learning": LEARNING, "physics": PHYSICS, "calculus": CALCULUS, "images": IMAGES,
-          "geometry": GEOMETRY, "loops": LOOPS, "fourier": FOURIER}
-
-# ---------------------------------------------------------------- LATER: they need funcgrad.numpy.linalg
-
 LINEAR_ALGEBRA = [
     (lambda a: np.linalg.solve(a, np.arange(3.0)), S),
     (lambda a: np.linalg.inv(a) @ a.T, S),
@@ -550,4 +544,8 @@ LINEAR_ALGEBRA = [
     (lambda x: np.linalg.eigvalsh(np.cov(x.T))[-1], POINTS),
     (lambda x: np.polyfit(np.arange(5.0), x, 2), V),
 ]
-LATER = {"linear algebra": LINEAR_ALGEBRA}
+
+GROUPS = {"elementwise": ELEMENTWISE, "reductions": REDUCTIONS, "shapes": SHAPES, "products": PRODUCTS,
+          "statistics": STATISTICS, "learning": LEARNING, "physics": PHYSICS, "calculus": CALCULUS, "images": IMAGES,
+          "geometry": GEOMETRY, "loops": LOOPS, "fourier": FOURIER,
+          "linear algebra": LINEAR_ALGEBRA}

@@ -53,9 +53,6 @@ fft.irfft(x, /, *, n=None, axis=-1, norm='backward') fft.rfftn(x, /, *, s=None, 
 fft.irfftn(x, /, *, s=None, axes=None, norm='backward') fft.hfft(x, /, *, n=None, axis=-1, norm='backward')
 fft.ihfft(x, /, *, n=None, axis=-1, norm='backward') fft.fftfreq(n, /, *, d=1.0, dtype=None, device=None)
 fft.rfftfreq(n, /, *, d=1.0, dtype=None, device=None) fft.fftshift(x, /, *, axes=None) fft.ifftshift(x, /, *, axes=None)
-"""
-# LATER: an extension, to be joined to SIGNATURES when fnp.linalg is there.
-LINEAR_ALGEBRA = """
 linalg.cholesky(x, /, *, upper=False) linalg.cross(x1, x2, /, *, axis=-1) linalg.det(x, /) linalg.diagonal(x, /, *, offset=0)
 linalg.eigh(x, /) linalg.eigvalsh(x, /) linalg.inv(x, /) linalg.matmul(x1, x2, /)
 linalg.matrix_norm(x, /, *, keepdims=False, ord='fro') linalg.matrix_power(x, n, /) linalg.matrix_rank(x, /, *, rtol=None)

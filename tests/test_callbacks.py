@@ -121,6 +121,23 @@ def test_ten_thousand_calls_from_a_loop():
     assert float(fg.jit(lambda: lax.scan(step, 0.0, None, length=10_000)[0])()) == 5000
 
 
+@pytest.mark.parametrize("wrap", [lambda f: f, fg.jit, fg.grad], ids=["eager", "jit", "grad"])
+def test_log(wrap, caplog):
+    """Records of Python's logging, from the place of the call, when they are asked for."""
+    def traced(x):
+        fg.debug.log("x is {:.1f}, {name}", x, name="so")
+        return x * 2
+
+    wrap(traced)(1.5)
+    assert not caplog.records
+    with caplog.at_level("INFO", "funcgrad.debug"):
+        fg.vmap(wrap(traced))(np.array([0.5, 2.5]))
+    assert [r.getMessage() for r in caplog.records] == ["x is 0.5, so", "x is 2.5, so"]
+    first = caplog.records[0]
+    assert (first.levelname, first.filename, first.funcName) == ("INFO", "test_callbacks.py", "traced")
+    assert first.lineno == traced.__code__.co_firstlineno + 1
+
+
 WRONG = [
     (lambda: fg.pure_callback(3, SCALAR, 1.0), TypeError, "callback is no function"),
     (lambda: fg.pure_callback(np.sin, 3.0, 1.0), TypeError, r"type of a result is missing.*\n.*result is 3.0 of type float.*\n.*\n.*ShapeDtypeStruct"),
@@ -131,7 +148,8 @@ WRONG = [
     (lambda: fg.debug.callback("no", 1.0), TypeError, "callback is no function"),
     (lambda: fg.debug.print("no place", 1.0), ValueError, "no place for a value.*\n.*argument 0"),
     (lambda: fg.debug.print("{} {x}", 1.0, x=1, y=2), ValueError, "'y'"),
-    (lambda: fg.debug.print("{} {}", 1.0), ValueError, "a place that no value is for"),
+    (lambda: fg.debug.print("{} {}", 1.0), ValueError, "debug.print: the text has a place that no value is for"),
+    (lambda: fg.debug.log("no place", 1.0), ValueError, "debug.log: the text has no place"),
 ]
 
 

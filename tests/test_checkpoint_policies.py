@@ -81,6 +81,20 @@ def test_static_arguments():
     assert float(fg.grad(f)(0.5, "sin", 2)) == pytest.approx(2 * np.sin(0.5) * np.cos(0.5))
 
 
+@pytest.mark.parametrize("call", [lambda f: f(0.5, "sin", power=2), lambda f: f(0.5, name="sin", power=2),
+                                  lambda f: f(0.5, "sin", 2), lambda f: f(power=2, x=0.5, name="sin")])
+def test_static_arguments_by_name(call):
+    def function(x, name, power):
+        assert isinstance(power, int)
+        return getattr(fnp, name)(x) ** power
+
+    f = fg.checkpoint(function, static_argnames=("name", "power"))
+    assert float(call(f)) == pytest.approx(np.sin(0.5) ** 2)
+    slope = fg.grad(lambda x: call(lambda *args, **named: f(*[x if a == 0.5 else a for a in args],
+                                                            **{n: x if n == "x" else a for n, a in named.items()})))(0.5)
+    assert float(slope) == pytest.approx(2 * np.sin(0.5) * np.cos(0.5))
+
+
 def test_names():
     assert same_name is fg.checkpoint_name
     tree = fg.checkpoint_name({"a": np.ones(2), "b": 2.0}, "t")

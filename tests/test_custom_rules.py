@@ -268,3 +268,18 @@ def test_checkpoint_keeps_only_its_inputs():
     assert names.count("checkpoint") == 2 and "cos" not in names  # forward, and the recomputing backward
     assert "cos" in [e.primitive.name for e in plain.equations]
     np.testing.assert_allclose(fg.grad(lambda v: fnp.sum(fg.checkpoint(layer)(v)))(x), fg.grad(lambda v: fnp.sum(layer(v)))(x))
+
+
+def test_names_of_custom_derivatives():
+    from funcgrad import custom_derivatives as names
+
+    f = names.custom_vjp(lambda x, y: x * y)
+
+    def forward(x, y):
+        assert isinstance(x, names.CustomVJPPrimal) and y.perturbed is False
+        return fg.numpy.multiply(*names.custom_vjp_primal_tree_values((x, y))), y.value
+
+    f.defvjp(forward, lambda y, ct: (ct * y, None), symbolic_zeros=True)
+    assert float(fg.grad(f)(2.0, 3.0)) == 3.0
+    assert float(fg.grad(lambda x: names.linear_call(lambda _, x: 2 * x, lambda _, ct: 2 * ct, (), x))(3.0)) == 2.0
+    assert names.SymbolicZero(fg.typeof(1.0)).aval.shape == ()

@@ -64,11 +64,9 @@ m.dot(m.T, None) m.astype(np.float32, 'C', 'unsafe', True, True) m.min(0, None, 
 m.ravel('F') m.flatten('A') m.cumprod(1, 'float32', None) m.round(1, None) v.searchsorted(1.0, 'left', None) m.reshape([4, 3], order='F')
 m.transpose([1, 0]) m.view('int32') m.max(axis=1, initial=3.0, where=m > 0) m.repeat(2, 0) divmod(7, v) pow(v, 2) round(m.sum(), 1) (3.0 in m)
 np.fft.fftn(m) np.fft.ihfft(v) np.fft.irfft2(np.fft.rfft2(m), m.shape)
-"""
-# LATER: to be joined to CALLS when fnp.linalg is there.
-LINEAR_ALGEBRA = """
 np.sort(np.abs(np.linalg.eigvals(m[:, :3]))) np.sort(np.abs(np.linalg.eig(m[:, :3])[0])) np.linalg.matmul(m, m.T) np.linalg.matrix_rank(m)
 np.linalg.svdvals(v[:3] + m.T) np.linalg.tensordot(m, m, axes=([0], [0])) np.linalg.tensorsolve(np.eye(4).reshape(2, 2, 2, 2) * v[1], m[:2, :2])
+np.roots(v).imag
 """
 
 

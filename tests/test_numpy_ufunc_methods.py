@@ -91,9 +91,15 @@ def test_wrong_calls(call, error, text):
             run()
 
 
-def test_traced_indices_of_segments():
-    with pytest.raises(fg.errors.ConcretizationTypeError, match="np.add.reduceat: the indices are traced"):
-        fg.jit(lambda x, i: np.add.reduceat(x, i))(FLOATS[0], np.array([0, 2]))
+@pytest.mark.parametrize("ufunc", [np.add, np.maximum, np.subtract, np.logaddexp])
+def test_traced_indices_of_segments(ufunc):
+    indices = np.array([0, 3, 1, 1, 4])
+    for axis, x in ((1, FLOATS), (0, FLOATS.T)):
+        expected = ufunc.reduceat(x, indices, axis=axis)
+        f = fg.jit(lambda x, i, axis=axis: ufunc.reduceat(x, i, axis=axis))
+        np.testing.assert_allclose(np.asarray(f(x, indices)), expected, rtol=1e-13)
+        np.testing.assert_allclose(np.asarray(fg.jacrev(f)(x, indices)),
+                                   np.asarray(fg.jacfwd(lambda x, axis=axis: ufunc.reduceat(x, indices, axis=axis))(x)), rtol=1e-12)
 
 
 def test_an_argument_that_is_the_dtype():

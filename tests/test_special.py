@@ -135,3 +135,10 @@ def test_complex_arguments_are_refused():
 def test_scipy_is_loaded_at_the_first_call():
     code = "import sys, funcgrad.ops.special; assert not any(m.startswith('scipy') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_arguments_by_name():
+    assert sp.betainc(x=0.3, a=2.0, b=1.5) == sp.betainc(2.0, 1.5, 0.3) and sp.zeta(3.0, q=2.0) == sp.zeta(3.0, 2.0)
+    for call in (lambda: sp.erf(), lambda: sp.erf(1.0, 2.0), lambda: sp.igamma(1.0, y=2.0)):
+        with pytest.raises(TypeError, match="the arguments do not fit(.|\n)*(missing|too many|unexpected)"):
+            call()

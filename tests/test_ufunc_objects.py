@@ -59,7 +59,7 @@ def test_folds_of_nothing():
     (lambda: fnp.add.reduce(X, out=X), NotImplementedError, "add.reduce: arrays are immutable"),
     (lambda: fnp.add.at(X, 0, 1.0), NotImplementedError, "add.at: arrays are immutable"),
     (lambda: fnp.negative.reduce(X), ValueError, "only functions of two arguments"),
-    (lambda: fnp.subtract.reduce(X, where=X > 0), ValueError, "something to start from"),
+    (lambda: fnp.subtract.reduce(X, where=X > 0), ValueError, "where needs initial"),
 ])
 def test_wrong_calls(call, error, message):
     with pytest.raises(error, match=message):

@@ -20,7 +20,7 @@ from funcgrad.core.stage import interpret, stage
 from funcgrad.core.types import Zero, tangent_aval
 from funcgrad.errors import message
 from funcgrad.passes.dead_code import prune, without_effects
-from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, wraps
+from funcgrad.transforms.arguments import FlatFunction, Selection, flatten_args, function_name, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import JVP, Forward, jvp_jaxpr, spread
 from funcgrad.transforms.linearize import LinearizeTrace
@@ -31,7 +31,7 @@ from funcgrad.tree import tree_unflatten
 
 
 def checkpoint(fun: Callable, *, prevent_cse: bool = True, policy: Policy | None = None,
-               static_argnums: int | Sequence[int] = ()) -> Callable:
+               static_argnums: int | Sequence[int] = (), static_argnames: str | Sequence[str] = ()) -> Callable:
     """fun with the same results and derivatives, whose intermediate values are recomputed in the backward pass.
 
     Args:
@@ -39,7 +39,7 @@ def checkpoint(fun: Callable, *, prevent_cse: bool = True, policy: Policy | None
       prevent_cse: accepted for compatibility; what is recomputed is never shared with the forward pass.
       policy: which intermediate values are kept all the same, one of ``checkpoint_policies`` or a function
         ``policy(primitive, *avals, **params) -> bool``. Default: none.
-      static_argnums: positions of arguments that are no arrays.
+      static_argnums, static_argnames: arguments that are no arrays, by position or name.
 
     A chain of n layers, each under ``checkpoint``, keeps the inputs of the layers instead of all that they compute; a
     chain of sqrt(n) segments, each under ``checkpoint``, keeps O(sqrt(n)) values.
@@ -49,18 +49,19 @@ def checkpoint(fun: Callable, *, prevent_cse: bool = True, policy: Policy | None
     1.0
     """
     check_callable(fun, "checkpoint")
-    fixed = {static_argnums} if isinstance(static_argnums, int) else set(static_argnums)
+    fixed = Selection(fun, None if static_argnums == () else static_argnums, static_argnames or None)
 
     @wraps(fun, "checkpoint")
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        static = {i % len(args) for i in fixed}
+        static = fixed.positions(len(args))
         given = [x for i, x in enumerate(args) if i not in static]
+        named = {name: x for name, x in kwargs.items() if name not in fixed.names}
 
         def dynamic(a: Sequence[Any], k: dict) -> Any:
             rest = iter(a)
-            return fun(*[x if i in static else next(rest) for i, x in enumerate(args)], **k)
+            return fun(*[x if i in static else next(rest) for i, x in enumerate(args)], **{**kwargs, **k})
 
-        leaves, tree = flatten_args(fun, given, "checkpoint", kwargs)
+        leaves, tree = flatten_args(fun, given, "checkpoint", named)
         flat = FlatFunction(dynamic, tree, "checkpoint")
         with quiet():
             jaxpr, captured = stage(flat, [x.aval for x in leaves], function_name(fun), "checkpoint")

@@ -1,7 +1,8 @@
-"""Seeing values while a traced program runs: ``print``, ``callback`` and ``breakpoint`` that work under every transformation.
+"""Seeing values while a traced program runs: ``print``, ``log``, ``callback`` and ``breakpoint``, under every transformation.
 
 In: values, traced or not. Out: nothing; text, or a prompt, when the program comes to this place. All of it happens in the
-order of the program and before an exception that comes after it.
+order of the program and before an exception that comes after it. (``pdb`` and ``logging`` are imported where they are used: they
+take long to load.)
 
     >>> fg.jit(lambda x: (print("x is {}", x), x + 1)[1])(2.0)
     x is 2.0
@@ -22,18 +23,22 @@ from funcgrad.errors import message
 from funcgrad.ops.callback import debug_callback as callback
 from funcgrad.tree import tree_map
 
-__all__ = ["breakpoint", "callback", "print"]
+__all__ = ["breakpoint", "callback", "log", "print"]
 
 
 class _Formatter(string.Formatter):
     """``str.format``, which refuses arguments that the text does not mention."""
 
+    def __init__(self, name: str):
+        self._name = name
+
     def check_unused_args(self, used_args: Any, args: Any, kwargs: Any) -> None:
         unused = [*[f"argument {i}" for i in range(len(args)) if i not in used_args],
                   *[repr(name) for name in kwargs if name not in used_args]]
         if unused:
-            raise ValueError(message("debug.print: the text has no place for a value", ", ".join(unused),
-                                     "a place {} for each value", "debug.print('x is {}', x); in an f-string write {{}}"))
+            raise ValueError(message(f"{self._name}: the text has no place for a value", ", ".join(unused),
+                                     "a place {} for each value",
+                                     f"{self._name}('x is {{}}', x); in an f-string write {{{{}}}}"))
 
 
 def print(fmt: str, *args: Any, ordered: bool = False, partitioned: bool = False, skip_format_check: bool = False,
@@ -53,15 +58,39 @@ def print(fmt: str, *args: Any, ordered: bool = False, partitioned: bool = False
     0.0
     1.0
     """
+    _show("debug.print", builtins.print, fmt, args, kwargs, skip_format_check)
+
+
+def log(fmt: str, *args: Any, ordered: bool = False, partitioned: bool = False, skip_format_check: bool = False,
+        **kwargs: Any) -> None:
+    """Logs what ``print`` prints: a record of level INFO for the logger "funcgrad.debug" of Python's ``logging``.
+
+    The file, the line and the function of the record are those that called ``log``. The arguments are those of ``print``.
+    """
+    frame = inspect.currentframe()
+    assert frame is not None and frame.f_back is not None
+    file, line, function = frame.f_back.f_code.co_filename, frame.f_back.f_lineno, frame.f_back.f_code.co_name
+
+    def write(text: str) -> None:
+        import logging
+        logger = logging.getLogger("funcgrad.debug")
+        if logger.isEnabledFor(logging.INFO):
+            logger.handle(logger.makeRecord(logger.name, logging.INFO, file, line, text, (), None, function))
+
+    _show("debug.log", write, fmt, args, kwargs, skip_format_check)
+
+
+def _show(name: str, write: Callable, fmt: str, args: tuple, kwargs: dict[str, Any], skip_format_check: bool) -> None:
+    """Writes the text when the program runs."""
     if not skip_format_check:
         try:
-            _Formatter().format(fmt, *tree_map(_stand_in, args), **tree_map(_stand_in, kwargs))
+            _Formatter(name).format(fmt, *tree_map(_stand_in, args), **tree_map(_stand_in, kwargs))
         except (IndexError, KeyError):
-            raise ValueError(message("debug.print: the text has a place that no value is for", repr(fmt),
+            raise ValueError(message(f"{name}: the text has a place that no value is for", repr(fmt),
                                      "a value for each place {} and {name}")) from None
 
     def show(*values: Any, **named: Any) -> None:
-        builtins.print(fmt.format(*values, **named))
+        write(fmt.format(*values, **named))
 
     callback(show, *args, **kwargs)
 
@@ -103,7 +132,7 @@ def breakpoint(*, backend: str | None = None, filter_frames: bool = True, num_fr
 
 
 def _debugger() -> Any:
-    import pdb  # it takes longer to load than most of the library
+    import pdb
     return pdb.Pdb()
 
 

@@ -126,7 +126,19 @@ from funcgrad.numpy.nan_reductions import (
 )
 from funcgrad.numpy.numpy_only import NUMPY_ONLY, sliding_window_view
 from funcgrad.numpy.padding import pad
-from funcgrad.numpy.polynomial import poly, polyadd, polyder, polydiv, polyint, polymul, polysub, polyval, vander
+from funcgrad.numpy.polynomial import (
+    poly,
+    polyadd,
+    polyder,
+    polydiv,
+    polyfit,
+    polyint,
+    polymul,
+    polysub,
+    polyval,
+    roots,
+    vander,
+)
 from funcgrad.numpy.protocols import PROTOCOLS, register
 from funcgrad.numpy.quantiles import median, nanmedian, nanpercentile, nanquantile, percentile, quantile
 from funcgrad.numpy.rearranging import (
@@ -490,7 +502,8 @@ __all__ = [
     # fft: Fourier transforms, a module
     "fft",
     # polynomial: polynomials
-    "poly", "polyadd", "polyder", "polydiv", "polyint", "polymul", "polysub", "polyval", "vander",
+    "poly", "polyadd", "polyder", "polydiv", "polyfit", "polyint", "polymul", "polysub", "polyval", "roots",
+    "vander",
     # calculus: differences, integrals, interpolation
     "diff", "ediff1d", "gradient", "interp", "trapezoid", "unwrap",
     # functional, ufunc: functions of functions

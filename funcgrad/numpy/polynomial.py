@@ -16,14 +16,21 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.control.scan import scan
+from funcgrad.control.solve import custom_root
 from funcgrad.core.array import describe
 from funcgrad.core.stage import as_value
-from funcgrad.errors import message
-from funcgrad.numpy.contraction import convolve
+from funcgrad.errors import ConcretizationTypeError, message
+from funcgrad.numpy import linalg
+from funcgrad.numpy.contraction import convolve, matmul, outer
+from funcgrad.numpy.reductions import sum
+from funcgrad.numpy.selection import take, where
 from funcgrad.ops import structural as s
 from funcgrad.ops.contraction import same_dtype
-from funcgrad.ops.elementwise import add, eq, mul, sub, true_divide
-from funcgrad.ops.promotion import result_type_of, to_array, unary_arg
+from funcgrad.ops.elementwise import abs, add, conj, eq, ge, mul, ne, neg, real, remainder, sqrt, sub, true_divide
+from funcgrad.ops.matrices import inexact_pair
+from funcgrad.ops.promotion import inexact_arg, result_type_of, to_array, unary_arg
+from funcgrad.ops.reduction import cummax
+from funcgrad.ops.sorting import argsort
 
 
 def polyval(p: Any, x: Any, *, unroll: int = 16) -> Any:
@@ -193,6 +200,115 @@ def poly(seq_of_zeros: Any) -> Any:
         longer = s.pad(out, out.dtype.type(0), [(0, 1, 0)])
         out = sub(longer, s.pad(mul(out, root), out.dtype.type(0), [(1, 0, 0)]))
     return out
+
+
+def roots(p: Any, *, strip_zeros: bool = True) -> Any:
+    """The roots of a polynomial, always complex: the eigenvalues of its companion matrix.
+
+    Args:
+      p: a vector of n + 1 coefficients, the highest power first.
+      strip_zeros: leave out leading zeros, as NumPy does. The number of roots then depends on the values of p, which must not
+        be traced by jit or vmap. If False there are n, the largest first, and NaN at the end for each leading zero.
+
+    Derivatives, to any order, are those of the solutions x of ``polyval(p, x) == 0``, which multiple roots do not have.
+
+    >>> roots(fnp.array([1., -3., 2.]))
+    Array([2.+0.j, 1.+0.j], dtype=complex128)
+    """
+    p = inexact_arg("roots", p)
+    p = s.reshape(p, (1,)) if not p.shape else p
+    _check_vectors("roots", p)
+    if strip_zeros:
+        try:
+            p = _trimmed(p)
+        except ConcretizationTypeError:
+            raise ConcretizationTypeError(message("roots: how many there are depends on traced coefficients", describe(p), None,
+                                                  "roots(p, strip_zeros=False), with NaN for each leading zero")) from None
+    n = max(len(p) - 1, 0)
+    dtype = dtypes.complex_dtype(p.dtype)
+    start = s.full((n,), dtype.type(0))
+    if not n:
+        return start
+    if strip_zeros:
+        first, spare = p, None
+    else:
+        # The zeros go to the end, where each of them gives a root at zero: the smallest ones, which are dropped.
+        zeros = sum(eq(cummax(s.convert_element_type(ne(p, 0), np.int64)), 0))
+        first, spare = take(p, remainder(add(np.arange(n + 1), zeros), n + 1)), ge(np.arange(n), sub(n, zeros))
+
+    def solve(f: Any, x: Any) -> Any:
+        x = s.convert_element_type(linalg.eigvals(_companion(first)), dtype)
+        return x if spare is None else where(spare, x * 0, take(x, argsort(neg(abs(x)))))
+
+    def equation(x: Any) -> Any:
+        value = polyval(p, x)
+        return value if spare is None else where(spare, x, value)
+
+    x = custom_root(equation, start, solve, lambda g, y: true_divide(y, g(s.full((n,), dtype.type(1)))))
+    return x if spare is None else where(spare, dtype.type(complex(np.nan, np.nan)), x)
+
+
+def _companion(p: Any) -> Any:
+    """The matrix whose characteristic polynomial is p, divided by its leading coefficient (by 1, if that is 0)."""
+    n = len(p) - 1
+    leading = _entry(p, 0)
+    row = neg(true_divide(s.slice_in_dim(p, 1, n + 1), where(eq(leading, 0), p.dtype.type(1), leading)))
+    return s.concatenate([s.reshape(row, (1, n)), np.eye(n - 1, n, dtype=p.dtype)], 0)
+
+
+def polyfit(x: Any, y: Any, deg: int, rcond: float | None = None, full: bool = False, w: Any = None,
+            cov: bool | str = False) -> Any:
+    """The coefficients c of the polynomial of degree deg for which the sum of ``(w * (y - polyval(c, x))) ** 2`` is least.
+
+    Args:
+      x: a vector of n points.
+      y: the values there, (n,), or (n, k) for k polynomials.
+      deg: the degree, not negative.
+      rcond: singular values up to this, relative to the largest, count as zero; by default n times the precision.
+      full: whether to return how the problem was solved, too.
+      w: weights, (n,).
+      cov: whether to return the covariance of the coefficients too, scaled by the sum of squares of the residuals divided by
+        ``n - deg - 1``; "unscaled" for weights that are 1 / standard deviation.
+
+    Returns the coefficients, (deg + 1,) or (deg + 1, k). With ``full``: ``(c, residuals, rank, singular_values, rcond)``. Else
+    with ``cov``: ``(c, V)``, V of shape (deg + 1, deg + 1) or (deg + 1, deg + 1, k), k = 1 if it is unscaled. Raises ValueError
+    for other shapes, and for no more points than coefficients where the covariance is scaled.
+
+    >>> polyfit(fnp.arange(3.), fnp.array([1., 3., 5.]), 1).round(6)
+    Array([2., 1.], dtype=float64)
+    """
+    order = _order("polyfit", deg) + 1
+    x, y = inexact_pair("polyfit", x, y)
+    n = len(x) if len(x.shape) == 1 else 0
+    if not n or y.shape[:1] != (n,) or len(y.shape) > 2:
+        raise ValueError(message("polyfit: the points and values do not fit", f"{describe(x)} and {describe(y)}",
+                                 "x of shape (n,) with n > 0, y of shape (n,) or (n, k)"))
+    rcond = n * float(np.finfo(x.dtype).eps) if rcond is None else rcond
+    powers, columns = vander(x, order), s.reshape(y, (*y.shape, 1)[:2])
+    if w is not None:
+        w = inexact_arg("polyfit", w)
+        if w.shape != (n,):
+            raise ValueError(message("polyfit: the weights do not fit", describe(w), f"({n},), one for each point"))
+        w = s.reshape(w, (n, 1))
+        powers, columns = powers * w, columns * w
+    # Columns of length 1 make the problem as well conditioned as its points allow.
+    scale = sqrt(sum(real(powers * conj(powers)), 0))
+    powers = powers / scale
+    c, residuals, rank, singular_values = linalg.lstsq(powers, columns, rcond)
+    c = c / s.reshape(scale, (order, 1))
+    shape = (order,) if len(y.shape) == 1 else c.shape
+    if full:
+        return s.reshape(c, shape), residuals, rank, singular_values, as_value(np.asarray(rcond, scale.dtype))
+    if not cov:
+        return s.reshape(c, shape)
+    covariance = linalg.inv(matmul(conj(powers).T, powers)) / outer(scale, scale)
+    if cov != "unscaled" and n <= order:
+        raise ValueError(message("polyfit: the covariance needs more points than coefficients", f"{n} points, deg={deg}", None,
+                                 'cov="unscaled"'))
+    covariance = s.reshape(covariance, (order, order, 1))
+    if cov != "unscaled":
+        covariance = covariance * residuals / (n - order)
+    return s.reshape(c, shape), covariance if len(shape) == 2 else s.reshape(covariance, (order, order))
 
 
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:

@@ -77,9 +77,9 @@ def finfo(dtype: Any) -> Any:
     return dtypes.finfo(_of_array(dtype))
 
 
-def iinfo(dtype: Any) -> Any:
+def iinfo(int_type: Any) -> Any:
     """Limits of an integer dtype, or of that of an array."""
-    return dtypes.iinfo(_of_array(dtype))
+    return dtypes.iinfo(_of_array(int_type))
 
 
 def _of_array(x: Any) -> Any:

@@ -10,25 +10,21 @@ and folds, scans and scatters with its function; all of it differentiates, batch
 """
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from funcgrad import dtypes
 from funcgrad.control.scan import scan
 from funcgrad.core.array import describe
 from funcgrad.errors import message
-from funcgrad.numpy import reductions, ufuncs
+from funcgrad.numpy import ufunc_methods, ufuncs
 from funcgrad.numpy.creation import asarray
 from funcgrad.numpy.functional import vectorize
-from funcgrad.numpy.manipulation import concatenate, expand_dims, moveaxis, reshape
-from funcgrad.numpy.selection import where as select
+from funcgrad.numpy.manipulation import reshape
 from funcgrad.ops import numeric
-from funcgrad.ops.structural import broadcast_to, convert_element_type, full, iota
-from funcgrad.transforms.staging import ShapeDtypeStruct, eval_shape
+from funcgrad.ops.structural import broadcast_to, convert_element_type, iota
 
 
 class ufunc:
@@ -42,6 +38,7 @@ class ufunc:
                  identity: Any = None, call: Callable | None = None, reduce: Callable | None = None,
                  accumulate: Callable | None = None, at: Callable | None = None, reduceat: Callable | None = None):
         """``call``, ``reduce``, ``accumulate``, ``at`` and ``reduceat`` do for whole arrays what they are named after."""
+        self._original: Any = self
         self.nin, self.nout, self.identity = operator.index(nin), operator.index(nout), identity
         self.nargs = self.nin if nargs is None else nargs
         self.__name__ = self.__qualname__ = name or getattr(func, "__name__", "ufunc")
@@ -71,42 +68,14 @@ class ufunc:
         self._binary("reduce", out)
         if self._reduce is not None:
             return self._reduce(a, axis=axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
-        a = self._elements(a, dtype)
-        start = self.identity if initial is None else initial
-        if where is not None and start is None:
-            raise ValueError(message(f"{self.__name__}.reduce: where needs something to start from", "no identity", None,
-                                     "initial=..."))
-        axes = range(a.ndim) if axis is None else (axis,) if not isinstance(axis, tuple) else axis
-        axes = tuple([operator.index(d) % a.ndim for d in axes])
-        mask = None if where is None else _lines(broadcast_to(asarray(where), a.shape), axes)
-        lines = _lines(a, axes)
-        if initial is None and (start is None or lines.shape[0]) and mask is None:
-            if not lines.shape[0]:
-                raise ValueError(message(f"{self.__name__}.reduce: nothing to combine", describe(a), None, "initial=..."))
-            first, lines = lines[0], lines[1:]
-        else:
-            first = full(lines.shape[1:], convert_element_type(asarray(start), a.dtype))
-
-        def step(total: Any, xs: tuple) -> tuple:
-            new = convert_element_type(self._call(total, xs[0]), a.dtype)
-            return (new if mask is None else select(xs[1], new, total)), None
-
-        result, _ = scan(step, first, (lines,) if mask is None else (lines, mask))
-        return expand_dims(result, tuple(sorted(axes))) if keepdims else result
+        return ufunc_methods.reduce(self._original, self._call, a, axis, dtype, keepdims, initial, where)
 
     def accumulate(self, a: Any, axis: int = 0, dtype: Any = None, out: None = None) -> Any:
         """All partial results of ``reduce`` along an axis."""
         self._binary("accumulate", out)
         if self._accumulate is not None:
             return self._accumulate(a, axis=axis, dtype=dtype)
-        a = moveaxis(self._elements(a, dtype), axis, 0)
-
-        def step(total: Any, x: Any) -> tuple:
-            new = convert_element_type(self._call(total, x), a.dtype)
-            return new, new
-
-        rows = a if a.shape[0] < 2 else concatenate((a[:1], scan(step, a[0], a[1:])[1]))
-        return moveaxis(rows, 0, axis)
+        return ufunc_methods.accumulate(self._original, self._call, a, axis, dtype)
 
     def reduceat(self, a: Any, indices: Any, axis: int = 0, dtype: Any = None, out: None = None) -> Any:
         """``reduce`` of the slices ``indices[i]:indices[i + 1]`` along an axis; the last goes to the end.
@@ -116,18 +85,7 @@ class ufunc:
         self._binary("reduceat", out)
         if self._reduceat is not None:
             return self._reduceat(a, indices, axis=axis, dtype=dtype)
-        a, starts = moveaxis(self._elements(a, dtype), axis, 0), asarray(indices)
-        ends = concatenate((starts[1:], full((1,), a.shape[0], starts.dtype)))
-        shape = (-1,) + (1,) * (a.ndim - 1)
-
-        def step(totals: Any, position_and_row: tuple) -> tuple:
-            position, row = position_and_row
-            inside = ufuncs.logical_and(ufuncs.greater(position, starts), ufuncs.less(position, ends))
-            new = convert_element_type(self._call(totals, row[None]), a.dtype)
-            return select(reshape(inside, shape), new, totals), None
-
-        totals, _ = scan(step, a[starts], (iota(starts.dtype, (a.shape[0],)), a))
-        return moveaxis(totals, 0, axis)
+        return ufunc_methods.reduceat(self._original, self._call, a, indices, axis, dtype)
 
     def at(self, a: Any, indices: Any, b: Any = None, /, *, inplace: bool = True) -> Any:
         """a with the function applied at ``indices``, once for each time that a place occurs there, in that order.
@@ -153,8 +111,7 @@ class ufunc:
     def outer(self, A: Any, B: Any, /) -> Any:
         """The function of each element of A with each of B: an array of shape ``A.shape + B.shape``."""
         self._binary("outer", None)
-        A, B = asarray(A), asarray(B)
-        return self(reshape(A, A.shape + (1,) * B.ndim), B)
+        return ufunc_methods.outer(self._original, self._call, A, B)
 
     def _binary(self, method: str, out: Any) -> None:
         """Refuses functions that cannot be folded."""
@@ -167,14 +124,6 @@ class ufunc:
         if out is not None:
             raise NotImplementedError(message(f"{self.__name__}{method}: arrays are immutable", "out=...", "out=None"))
 
-    def _elements(self, a: Any, dtype: Any) -> Any:
-        """a in the dtype that the results have."""
-        a = asarray(a)
-        if dtype is None:
-            scalar = ShapeDtypeStruct((), a.dtype)
-            dtype = eval_shape(self._call, scalar, scalar).dtype
-        return convert_element_type(a, dtypes.as_dtype(dtype))
-
 
 def frompyfunc(func: Callable, /, nin: int, nout: int, *, identity: Any = None) -> ufunc:
     """The ufunc of a function of ``nin`` scalars with ``nout`` results.
@@ -186,49 +135,25 @@ def frompyfunc(func: Callable, /, nin: int, nout: int, *, identity: Any = None) 
     return ufunc(func, nin=nin, nout=nout, identity=identity)
 
 
-def _lines(x: Any, axes: tuple[int, ...]) -> Any:
-    """x with the axes in front, as one."""
-    rest = [n for d, n in enumerate(x.shape) if d not in axes]
-    return reshape(moveaxis(x, axes, range(len(axes))), (math.prod(x.shape[d] for d in axes), *rest))
+def _like(original: np.ufunc, function: Callable, at: Callable | None = None) -> ufunc:
+    """The function of funcgrad.numpy that computes a ufunc of NumPy's, with its methods."""
+    out = ufunc(function, nin=original.nin, nout=original.nout, name=original.__name__, identity=original.identity,
+                call=function, at=at)
+    out._original = original
+    return out
 
 
-def _truth(reduction: Callable) -> Callable:
-    """The fold of a logical function: ``all`` or ``any``."""
-
-    def reduce(a: Any, axis: Any = 0, dtype: Any = None, keepdims: bool = False, initial: Any = None, where: Any = None) -> Any:
-        out = reduction(a, axis=axis, keepdims=keepdims, where=where)
-        return out if initial is None else fold(out, initial)
-
-    fold = ufuncs.logical_and if reduction is reductions.all else ufuncs.logical_or
-    return reduce
-
-
-def _extreme(reduction: Callable) -> Callable:
-    """The fold of maximum or minimum."""
-
-    def reduce(a: Any, axis: Any = 0, dtype: Any = None, keepdims: bool = False, initial: Any = None, where: Any = None) -> Any:
-        a = asarray(a)
-        return reduction(a if dtype is None else a.astype(dtype), axis=axis, keepdims=keepdims, initial=initial, where=where)
-
-    return reduce
-
-
-def _binary(name: str, function: Callable, identity: Any = None, **methods: Any) -> ufunc:
-    return ufunc(function, nin=2, nout=1, name=name, identity=identity, call=function, **methods)
-
-
-add = _binary("add", ufuncs.add, 0, reduce=reductions.sum, accumulate=reductions.cumsum,
-              at=lambda a, indices, b: a.at[indices].add(b))
-multiply = _binary("multiply", ufuncs.multiply, 1, reduce=reductions.prod, accumulate=reductions.cumprod)
-subtract = _binary("subtract", ufuncs.subtract, at=lambda a, indices, b: a.at[indices].subtract(b))
-maximum = _binary("maximum", ufuncs.maximum, reduce=_extreme(reductions.max), at=lambda a, indices, b: a.at[indices].max(b))
-minimum = _binary("minimum", ufuncs.minimum, reduce=_extreme(reductions.min), at=lambda a, indices, b: a.at[indices].min(b))
-logaddexp = _binary("logaddexp", numeric.logaddexp, -np.inf)
-logaddexp2 = _binary("logaddexp2", numeric.logaddexp2, -np.inf)
-logical_and = _binary("logical_and", ufuncs.logical_and, True, reduce=_truth(reductions.all))
-logical_or = _binary("logical_or", ufuncs.logical_or, False, reduce=_truth(reductions.any))
-logical_xor = _binary("logical_xor", ufuncs.logical_xor, False)
-bitwise_and = _binary("bitwise_and", ufuncs.bitwise_and, -1)
-bitwise_or = _binary("bitwise_or", ufuncs.bitwise_or, 0)
-bitwise_xor = _binary("bitwise_xor", ufuncs.bitwise_xor, 0)
-negative = ufunc(ufuncs.negative, nin=1, nout=1, name="negative", call=ufuncs.negative)
+add = _like(np.add, ufuncs.add, lambda a, indices, b: a.at[indices].add(b))
+multiply = _like(np.multiply, ufuncs.multiply)
+subtract = _like(np.subtract, ufuncs.subtract, lambda a, indices, b: a.at[indices].subtract(b))
+maximum = _like(np.maximum, ufuncs.maximum, lambda a, indices, b: a.at[indices].max(b))
+minimum = _like(np.minimum, ufuncs.minimum, lambda a, indices, b: a.at[indices].min(b))
+logaddexp = _like(np.logaddexp, numeric.logaddexp)
+logaddexp2 = _like(np.logaddexp2, numeric.logaddexp2)
+logical_and = _like(np.logical_and, ufuncs.logical_and)
+logical_or = _like(np.logical_or, ufuncs.logical_or)
+logical_xor = _like(np.logical_xor, ufuncs.logical_xor)
+bitwise_and = _like(np.bitwise_and, ufuncs.bitwise_and)
+bitwise_or = _like(np.bitwise_or, ufuncs.bitwise_or)
+bitwise_xor = _like(np.bitwise_xor, ufuncs.bitwise_xor)
+negative = _like(np.negative, ufuncs.negative)

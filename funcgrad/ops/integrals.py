@@ -52,9 +52,9 @@ owens_t_p = special("owens_t", "owens_t", Partials(
 
 erfcx = function_of(erfcx_p, "exp(x*x) * erfc(x), which does not underflow.")
 dawsn = function_of(dawsn_p, "Dawson's integral, exp(-x*x) times the integral of exp(t*t) from 0 to x.")
-wofz = function_of(wofz_p, "The Faddeeva function exp(-z*z) * erfc(-1j*z) of complex z.", complex=True)
+wofz = function_of(wofz_p, "The Faddeeva function exp(-z*z) * erfc(-1j*z) of complex z.", "z", complex=True)
 ndtri = function_of(ndtri_p, "The inverse of the normal distribution function, on [0, 1]; NaN outside.")
-owens_t = function_of(owens_t_p, "Owen's T function: the probability that X > h and 0 < Y < a X, for normal X and Y.")
+owens_t = function_of(owens_t_p, "Owen's T function: the probability that X > h and 0 < Y < a X, for normal X and Y.", "h a")
 
 # ---------------------------------------------------------------- exponential and trigonometric integrals
 
@@ -94,7 +94,7 @@ spence_p = special("spence", "spence", Partials(lambda y, x: neg(hyp2f1(1.0, 1.0
 
 expi = function_of(expi_p, "The exponential integral Ei(x): that of exp(t) / t from -inf to x.")
 exp1 = function_of(exp1_p, "The exponential integral E1(x): that of exp(-t) / t from x to inf.")
-expn = function_of(expn_p, "The exponential integral of whole order n: that of exp(-x t) / t**n over t from 1 to inf.")
+expn = function_of(expn_p, "The exponential integral of whole order n: that of exp(-x t) / t**n over t from 1 to inf.", "n x")
 si = function_of(si_p, "The sine integral: that of sin(t) / t from 0 to x.")
 ci = function_of(ci_p, "The cosine integral: minus that of cos(t) / t from x to inf.")
 fresnel_s = function_of(fresnel_s_p, "The integral of sin(pi t*t / 2) from 0 to x.")
@@ -138,8 +138,8 @@ hyp2f1_p = special("hyp2f1", "hyp2f1", Partials(
     *[_first(_hyp2f1_derivative, i, 4) for i in range(3)],
     lambda y, a, b, c, x: mul(div(mul(a, b), c), hyp2f1(a + 1, b + 1, c + 1, x))), "scipy_hyp2f1({0}, {1}, {2}, {3})")
 
-hyp1f1 = function_of(hyp1f1_p, "The confluent hypergeometric function 1F1(a; b; x).")
-hyp2f1 = function_of(hyp2f1_p, "The hypergeometric function 2F1(a, b; c; x).")
+hyp1f1 = function_of(hyp1f1_p, "The confluent hypergeometric function 1F1(a; b; x).", "a b x")
+hyp2f1 = function_of(hyp2f1_p, "The hypergeometric function 2F1(a, b; c; x).", "a b c x")
 
 # ---------------------------------------------------------------- Bessel functions and spherical harmonics
 
@@ -147,7 +147,7 @@ bessel_j_p = special("bessel_j", "jv", Partials(
     unavailable(lambda: bessel_j_p, "the derivative with respect to the order is not available"),
     lambda y, v, x: 0.5 * (bessel_j(v - 1, x) - bessel_j(v + 1, x))), "scipy_jv({0}, {1})")
 
-bessel_j = function_of(bessel_j_p, "The Bessel function of the first kind of order v.")
+bessel_j = function_of(bessel_j_p, "The Bessel function of the first kind of order v.", "v x")
 
 
 def polar_harmonic_impl(n: Any, m: Any, theta: Any) -> Any:
@@ -175,4 +175,5 @@ def _whole(name: str) -> Callable:
 polar_harmonic_p: Primitive = elementwise("polar_harmonic", computed_wide(polar_harmonic_impl), Partials(
     _whole("degree"), _whole("order"), _polar_harmonic_partial), HOST)
 
-polar_harmonic = function_of(polar_harmonic_p, "The spherical harmonic of degree n and order m at azimuth 0; 0 for abs(m) > n.")
+polar_harmonic = function_of(
+    polar_harmonic_p, "The spherical harmonic of degree n and order m at azimuth 0; 0 for abs(m) > n.", "n m theta")

@@ -10,6 +10,7 @@ by their addresses, without Python.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -66,15 +67,22 @@ def on_arrays(function: Callable) -> Callable:
     return computed_wide(impl)
 
 
-def function_of(primitive: Primitive, doc: str, complex: bool = False) -> Callable:
-    """The user function of a primitive, for any number of real arguments, or of complex ones."""
-    name = primitive.name
+def function_of(primitive: Primitive, doc: str, parameters: str = "x", complex: bool = False) -> Callable:
+    """The user function of a primitive, of real arguments with these names, or of complex ones."""
+    name, names = primitive.name, parameters.split()
+    signature = inspect.Signature([inspect.Parameter(p, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in names])
 
-    def function(*args: Any) -> Any:
+    def function(*args: Any, **named: Any) -> Any:
+        if named or len(args) != len(names):
+            try:
+                args = signature.bind(*args, **named).args
+            except TypeError as error:
+                raise TypeError(message(f"{name}: the arguments do not fit", error, f"{name}{signature}")) from None
         return primitive.bind(*inexact_args(name, *args, complex=complex))[0]
 
     function.__name__ = function.__qualname__ = name
     function.__doc__, function.__module__ = doc, __name__
+    function.__signature__ = signature  # type: ignore[attr-defined]
     return function
 
 
@@ -130,7 +138,7 @@ polygamma_p = elementwise("polygamma", computed_wide(polygamma_impl), Partials(
 
 lgamma = function_of(lgamma_p, "The logarithm of the absolute value of the gamma function.")
 digamma = function_of(digamma_p, "The derivative of lgamma.", complex=True)
-polygamma = function_of(polygamma_p, "polygamma(m, x): the m-th derivative of digamma at x, for whole m >= 0.")
+polygamma = function_of(polygamma_p, "The m-th derivative of digamma at x, for whole m >= 0.", "m x")
 
 gamma_p = special("gamma", "gamma", Partials(lambda y, x: y * digamma(x)), {"f": "scipy_gamma({0})"})
 log_gamma_p = special("log_gamma", "loggamma", Partials(lambda y, x: digamma(x)))
@@ -150,11 +158,11 @@ def _digamma_difference(a: Any, b: Any) -> Any:
 
 
 gamma = function_of(gamma_p, "The gamma function.", complex=True)
-log_gamma = function_of(log_gamma_p, "The principal branch of the logarithm of the gamma function.", complex=True)
-beta = function_of(beta_p, "The beta function, gamma(a) gamma(b) / gamma(a + b).")
-betaln = function_of(betaln_p, "The logarithm of the absolute value of the beta function.")
-binom = function_of(binom_p, "The binomial coefficient of real n and k.")
-poch = function_of(poch_p, "gamma(z + m) / gamma(z).")
+log_gamma = function_of(log_gamma_p, "The principal branch of the logarithm of the gamma function.", "z", complex=True)
+beta = function_of(beta_p, "The beta function, gamma(a) gamma(b) / gamma(a + b).", "a b")
+betaln = function_of(betaln_p, "The logarithm of the absolute value of the beta function.", "a b")
+binom = function_of(binom_p, "The binomial coefficient of real n and k.", "n k")
+poch = function_of(poch_p, "gamma(z + m) / gamma(z).", "z m")
 
 
 def _zeta_by_q(y: Any, x: Any, q: Any, *, order: int = 0) -> Any:
@@ -172,7 +180,7 @@ zeta_p = special("zeta", "zeta", Partials(lambda y, x, q: zeta_by_order(x, q, 1)
 zeta_derivative_p = elementwise("zeta_derivative", on_arrays(zeta_derivative), Partials(
     lambda y, x, q, *, order: zeta_by_order(x, q, order + 1), _zeta_by_q), HOST)
 
-zeta = function_of(zeta_p, "The Hurwitz zeta function zeta(x, q), the sum of (q + k) ** -x over k = 0, 1, 2, ...")
+zeta = function_of(zeta_p, "The Hurwitz zeta function zeta(x, q), the sum of (q + k) ** -x over k = 0, 1, 2, ...", "x q")
 
 # ---------------------------------------------------------------- products with logarithms
 
@@ -189,8 +197,8 @@ xlogy_p = special("xlogy", "xlogy", Partials(lambda z, x, y: log(y), _over), {"f
 xlog1py_p = special("xlog1py", "xlog1py", Partials(lambda z, x, y: log1p(y), lambda z, x, y: _over(z, x, y + 1)),
                     {"f": _TIMES_LOG.replace("LOG", "log1p")})
 
-xlogy = function_of(xlogy_p, "x * log(y), and 0 where x is 0.", complex=True)
-xlog1py = function_of(xlog1py_p, "x * log1p(y), and 0 where x is 0.", complex=True)
+xlogy = function_of(xlogy_p, "x * log(y), and 0 where x is 0.", "x y", complex=True)
+xlog1py = function_of(xlog1py_p, "x * log1p(y), and 0 where x is 0.", "x y", complex=True)
 
 # ---------------------------------------------------------------- incomplete gamma functions
 
@@ -266,8 +274,8 @@ igamma_p = special("igamma", "gammainc", Partials(lambda y, a, x: igamma_grad_a(
 igammac_p = special("igammac", "gammaincc", Partials(
     lambda y, a, x: neg(igamma_grad_a(a, x)), lambda y, a, x: neg(_gamma_density(y, a, x))), "scipy_gammaincc({0}, {1})")
 
-gammainc = igamma = function_of(igamma_p, "The regularized lower incomplete gamma function P(a, x), a > 0, x >= 0.")
-gammaincc = igammac = function_of(igammac_p, "The regularized upper incomplete gamma function, 1 - P(a, x).")
+gammainc = igamma = function_of(igamma_p, "The regularized lower incomplete gamma function P(a, x), a > 0, x >= 0.", "a x")
+gammaincc = igammac = function_of(igammac_p, "The regularized upper incomplete gamma function, 1 - P(a, x).", "a x")
 
 # ---------------------------------------------------------------- incomplete beta function
 
@@ -326,7 +334,7 @@ regularized_incomplete_beta_p = special("regularized_incomplete_beta", "betainc"
     _betainc_by((1, 0)), _betainc_by((0, 1)), _beta_density), "scipy_betainc({0}, {1}, {2})")
 
 betainc = regularized_incomplete_beta = function_of(
-    regularized_incomplete_beta_p, "betainc(a, b, x): the distribution function of Beta(a, b) at x in [0, 1].")
+    regularized_incomplete_beta_p, "The distribution function of Beta(a, b) at x in [0, 1].", "a b x")
 
 # ---------------------------------------------------------------- modified Bessel functions
 
@@ -344,7 +352,7 @@ bessel_ive_p = special("bessel_ive", "ive", Partials(
 
 bessel_i0e = function_of(bessel_i0e_p, "exp(-abs(x)) * bessel_i0(x), which does not overflow.")
 bessel_i1e = function_of(bessel_i1e_p, "exp(-abs(x)) * bessel_i1(x), which does not overflow.")
-bessel_ive = function_of(bessel_ive_p, "The modified Bessel function of the first kind of order v, times exp(-abs(x)).")
+bessel_ive = function_of(bessel_ive_p, "The modified Bessel function of the first kind of order v, times exp(-abs(x)).", "v x")
 
 
 def bessel_i0(x: Any) -> Any:

@@ -19,7 +19,8 @@ import numpy as np
 
 MODULES = ["jax", "jax.numpy", "jax.numpy.linalg", "jax.numpy.fft", "jax.lax", "jax.lax.linalg", "jax.nn",
            "jax.nn.initializers", "jax.random", "jax.tree", "jax.tree_util", "jax.debug", "jax.flatten_util",
-           "jax.test_util", "jax.experimental.jet", "jax.experimental.ode"]
+           "jax.test_util", "jax.dtypes", "jax.errors", "jax.custom_derivatives", "jax.ad_checkpoint", "jax.ops",
+           "jax.experimental.jet", "jax.experimental.ode"]
 DOCUMENTED = {"jax.experimental.jet": ["jet"], "jax.experimental.ode": ["odeint"]}
 """Modules whose other names are there for their own use."""
 
