@@ -1,8 +1,8 @@
 """Seeing values while a traced program runs: ``print``, ``log``, ``callback`` and ``breakpoint``, under every transformation.
 
 In: values, traced or not. Out: nothing; text, or a prompt, when the program comes to this place. All of it happens in the
-order of the program and before an exception that comes after it. (``pdb`` and ``logging`` are imported where they are used: they
-take long to load.)
+order of the program and before an exception that comes after it. (``pdb`` and ``logging`` take long to load, so they are
+imported where they are used.)
 
     >>> fg.jit(lambda x: (print("x is {}", x), x + 1)[1])(2.0)
     x is 2.0
