@@ -156,7 +156,8 @@ class DeviceArray(Array):
         if not isinstance(data, np.ndarray) or data.dtype.isbuiltin != 1 or not data.flags.c_contiguous:
             raise AttributeError("__array_interface__")
         view = read_only_view(data)
-        return {**view.__array_interface__, "data": view}  # kept by who asks: an address would outlive a donated buffer
+        # Who asks keeps the buffer: an address would outlive that of a donated array.
+        return {**view.__array_interface__, "data": memoryview(view)}
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         # NumPy refuses to export read-only buffers to consumers of the unversioned protocol, so they get a copy.
