@@ -157,7 +157,7 @@ class DeviceArray(Array):
             raise AttributeError("__array_interface__")
         view = read_only_view(data)
         # Who asks keeps the buffer: an address would outlive that of a donated array.
-        return {**view.__array_interface__, "data": memoryview(view)}
+        return {**view.__array_interface__, "data": view.data}
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         # NumPy refuses to export read-only buffers to consumers of the unversioned protocol, so they get a copy.
