@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from funcgrad import compiler
 from funcgrad.compiler import report
-from funcgrad.core.array import Array, DeviceArray, DonatedBuffer, describe
+from funcgrad.core.array import Array, DeviceArray, describe
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.pretty import Text
 from funcgrad.core.primitive import Kind, Primitive
@@ -53,7 +53,8 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
       fun: a function of trees of arrays. Its Python code runs once for each combination of shapes, dtypes, trees and
         static values.
       static_argnums, static_argnames: arguments that are Python values, not arrays; they must be hashable.
-      donate_argnums, donate_argnames: arguments whose memory may be reused; they cannot be used after the call.
+      donate_argnums, donate_argnames: arguments whose memory may be reused; they cannot be used after the call. Results of
+        64 KiB and more take it where the program allows and nobody else has it: ``lower(*args).report()`` tells which.
       inline: when the function is called while another is being traced, write its equations into that program.
 
     The result has ``lower(*args)``, which shows every stage of the program, ``explain()``, which tells why it was traced
@@ -116,7 +117,7 @@ class Jitted:
             program, leaves, borrowed, known = self._look_up(dynamic, statics, args, kwargs)
         else:
             self._hits += 1
-        outs = program.run(leaves, borrowed)
+        outs = program.run(leaves, borrowed, function_name(self._fun) if self._donated else "")
         if self._short and not borrowed:
             self._call = program.call(known, leaves)
         if self._donated:
@@ -174,7 +175,8 @@ class Jitted:
         dynamic, _ = self._split(args, kwargs)
         leaves, tree = tree_flatten(dynamic)
         avals = tuple([abstract(x) for x in leaves])
-        return Lowered(self._stage(avals, tree, args, kwargs), function_name(self._fun), tree)
+        program = self._stage(avals, tree, args, kwargs)
+        return Lowered(program, function_name(self._fun), tree, () if program.captured else self._given(args, kwargs))
 
     trace = lower
 
@@ -256,6 +258,8 @@ class Jitted:
         self._misses += 1
         start = time.perf_counter()
         program = self._stage(key[1], tree, args, kwargs)
+        if not program.captured:
+            program.donated = self._given(args, kwargs)
         at = self._static.positions(len(args))
         self._traces.add(Signature(
             tree, key[1], statics or (), key[3], tuple([i for i in range(len(args)) if i not in at]), bool(program.captured),
@@ -289,9 +293,16 @@ class Jitted:
         chosen = [args[i] for i in self._donated.positions(len(args))]
         chosen += [v for k, v in kwargs.items() if k in self._donated.names]
         for x in tree_flatten(chosen)[0]:
-            if type(x) is DeviceArray and id(x) not in kept and type(x._data) is not DonatedBuffer:
-                x._data = DonatedBuffer(x.aval, function_name(self._fun))
-                del x._aval  # so that whoever asks for its type meets the error
+            if type(x) is DeviceArray and id(x) not in kept:
+                x.give_up(function_name(self._fun))
+
+    def _given(self, args: tuple, kwargs: dict) -> tuple[int, ...]:
+        """The numbers of the donated leaves among those of the dynamic arguments."""
+        at, static = self._donated.positions(len(args)), self._static.positions(len(args))
+        parts = [(x, i in at) for i, x in enumerate(args) if i not in static]
+        parts += [(kwargs[k], k in self._donated.names) for k in sorted(kwargs) if k not in self._static.names]
+        marks = [donated for x, donated in parts for _ in tree_flatten(x)[0]]
+        return tuple([i for i, donated in enumerate(marks) if donated])
 
 
 def _identity(value: Any) -> Any:
@@ -308,8 +319,8 @@ class Lowered:
     itself.
     """
 
-    def __init__(self, program: Program, name: str, tree: Any):
-        self._program, self.name, self._tree = program, name, tree
+    def __init__(self, program: Program, name: str, tree: Any, donated: Sequence[int] = ()):
+        self._program, self.name, self._tree, self._donated = program, name, tree, donated
         self.jaxpr = program.jaxpr
 
     @property
@@ -346,7 +357,7 @@ class Lowered:
         """What the program costs: kernels, matrix products, host steps and copies with their reasons, arithmetic, bytes,
         memory, and what compiling it took. A dict that prints itself; compiles the program."""
         with quiet():
-            return report.Report(self.jaxpr, self.name)
+            return report.Report(self.jaxpr, self.name, self._donated)
 
     def compile(self) -> Callable:
         """A callable that runs the program on arguments of the structure and the types it was lowered for.

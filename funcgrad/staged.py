@@ -30,10 +30,11 @@ class Program:
     """A function staged for one signature, and what is made when it is first run outside transformations: its executable,
     which arguments are results too, and the function from flat results to their tree."""
 
-    __slots__ = ("jaxpr", "captured", "out_tree", "executable", "returned", "join", "_call", "_avals")
+    __slots__ = ("jaxpr", "captured", "out_tree", "donated", "executable", "returned", "join", "_call", "_avals")
 
     def __init__(self, jaxpr: Jaxpr, captured: list[Any], out_tree: Any):
         self.jaxpr, self.captured, self.out_tree = jaxpr, captured, out_tree
+        self.donated: Sequence[int] = ()
         self.executable: compiler.Executable | None = None
         self.returned: frozenset[int] = frozenset()
         self._call: Callable | None = None
@@ -41,7 +42,7 @@ class Program:
 
     def compile(self) -> compiler.Executable:
         with quiet():
-            executable = self.executable = compiler.executable(self.jaxpr)
+            executable = self.executable = compiler.executable(self.jaxpr, self.donated)
         self.returned = frozenset([detail[0] for kind, detail, _ in executable.outs if kind == "input"])
         self.join = itemgetter(0) if self.out_tree is LEAF else joiner(self.out_tree)
         return executable
@@ -56,14 +57,26 @@ class Program:
                                   None if self.out_tree is LEAF else self.join) or never
         return self._call
 
-    def run(self, leaves: Sequence[DeviceArray], borrowed: Sequence[int]) -> list[DeviceArray]:
-        """The results. The memory of the leaves that are borrowed, by their numbers, may be written once the call is over."""
+    def run(self, leaves: Sequence[DeviceArray], borrowed: Sequence[int], function: str = "") -> list[DeviceArray]:
+        """The results. The memory of the leaves that are borrowed, by their numbers, may be written once the call is over.
+
+        ``function`` is the name of the one that the donated leaves are given to, if they are.
+        """
         executable = self.executable or self.compile()
         if borrowed and not self.returned.isdisjoint(borrowed):
             leaves = [DeviceArray(x._data.copy()) if i in borrowed else x for i, x in enumerate(leaves)]
         if executable.hosts:
             with quiet():
                 outs = executable(leaves)
+        elif function and executable.pairs:
+            # They are given up before anybody looks who else has their memory, so no other thread can still get it.
+            kept = {id(leaves[i]) for i in self.returned}
+            given = [pair.input for pair in executable.pairs
+                     if pair.input not in borrowed and id(leaves[pair.input]) not in kept]
+            buffers = [x._data for x in leaves]
+            for i in given:
+                leaves[i].give_up(function)
+            outs = executable.run(leaves, buffers, given)
         else:
             outs = executable(leaves)
         if outs is None:

@@ -34,21 +34,22 @@ class Making:
     misses: int
 
 
-def executable(jaxpr: Jaxpr) -> Executable:
-    """The compiled form of a program, which is kept with it."""
-    found = jaxpr.cache.get("executable")
+def executable(jaxpr: Jaxpr, donated: Sequence[int] = ()) -> Executable:
+    """The compiled form of a program, which is kept with it; ``donated`` are the inputs whose memory results may take."""
+    name = ("executable", *donated)
+    found = jaxpr.cache.get(name)
     if found is None:
         (hits, misses), compiling = cache.counts(), kernel.compile_seconds
         start = time.perf_counter()
         program = passes.run(jaxpr)
         middle = time.perf_counter()
-        found = Executable(program)
+        found = Executable(program, donated)
         compiling = kernel.compile_seconds - compiling
         now = cache.counts()
         found.making = Making(
             program if program is not jaxpr else jaxpr.replace(),  # which is not kept alive by what its own cache holds
             middle - start, time.perf_counter() - middle - compiling, compiling, now[0] - hits, now[1] - misses)
-        jaxpr.cache["executable"] = found
+        jaxpr.cache[name] = found
     return found
 
 

@@ -69,6 +69,23 @@ def _unused(entry: tuple[np.ndarray, int]) -> bool:
     return sys.getrefcount(entry[0]) == 2  # the entry and the call's argument
 
 
+def alone(arrays: Sequence[np.ndarray], i: int) -> bool:
+    """Whether nobody but this sequence refers to the memory of an array in it, all of which can be written in row-major order.
+
+    Arrays over the same memory refer to this array, or to the same owner of the memory; so does whoever uses its buffer.
+    """
+    if type(arrays[i]) is not np.ndarray or not arrays[i].flags.carray or sys.getrefcount(arrays[i]) != 2:
+        return False  # the sequence and the call's argument; no variable here may name the array
+    if arrays[i].base is None:
+        return arrays[i].flags.owndata
+    if type(arrays[i].base) is not np.ndarray or not arrays[i].base.flags.owndata:
+        return False
+    with _lock:
+        blocks = _blocks.get(arrays[i].base.nbytes - ALIGNMENT, ())
+        pooled = any([entry[0] is arrays[i].base for entry in blocks])
+        return sys.getrefcount(arrays[i].base) == 2 + pooled  # the array, the call's argument, the pool
+
+
 def _trim(size: int) -> None:
     """Forgets unused blocks when too much is kept."""
     kept = sum(n * len(blocks) for n, blocks in _blocks.items())

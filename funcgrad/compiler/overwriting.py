@@ -37,15 +37,12 @@ class _Sharing:
             buffer = self.same[buffer]
         return buffer
 
-    def touched(self, step: Step) -> set[Buffer]:
-        return {self.find(b) for b in _touched(step)}
-
     def walk(self, steps: list[Step], outside: set[Buffer], plan: Plan | None) -> None:
         """Looks for updates in a list of steps; ``outside`` are buffers that are used elsewhere too.
 
         ``plan`` is that of the loop whose body this is.
         """
-        touched = [_touched(step) for step in steps]
+        touched = [touched_by(step) for step in steps]
         count = Counter(b for buffers in touched for b in buffers)
         for step, buffers in zip(steps, touched, strict=True):
             if step.kind == "loop":
@@ -75,7 +72,7 @@ class _Sharing:
         """The lists of steps of a loop or a choice."""
         plan = step.kernel
         outside = outside | {v.buffer for v in (*step.reads, *step.writes) if isinstance(v, View)} | _moved(plan)
-        parts = [set().union(*map(_touched, steps)) for steps, _ in plan.parts]
+        parts = [set().union(*map(touched_by, steps)) for steps, _ in plan.parts]
         for k, (steps, result) in enumerate(plan.parts):
             others = set().union(*parts[:k], *parts[k + 1:])
             if result is not None:
@@ -157,13 +154,13 @@ def _moved(plan: Plan) -> set[Buffer]:
     return found | {home for b in found for home in b.homes}
 
 
-def _touched(step: Step) -> set[Buffer]:
+def touched_by(step: Step) -> set[Buffer]:
     """All buffers that a step reads or writes, or a step inside of it."""
     found = {view.buffer for view in _views(step)}
     if step.kind == "loop":
         found |= _moved(step.kernel)
         for steps, result in step.kernel.parts:
-            found |= set().union(*map(_touched, steps))
+            found |= set().union(*map(touched_by, steps))
             if result is not None:
                 found.add(result.buffer)
     return found | {home for b in found for home in b.homes}

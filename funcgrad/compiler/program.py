@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.compiler import blas, cpu, kernel, memory
+from funcgrad.compiler import blas, cpu, donation, kernel, memory
 from funcgrad.compiler.entry import HEAD_OF_FRAME, STATUS, entry
 from funcgrad.compiler.lifetimes import Lifetimes
 from funcgrad.compiler.nodes import Plan, Step
@@ -34,10 +34,14 @@ OWNED = 4096
 
 
 class Executable:
-    """A compiled program. Several threads may call it at once: each call has a frame of its own."""
+    """A compiled program. Several threads may call it at once: each call has a frame of its own.
 
-    def __init__(self, jaxpr: Jaxpr):
+    ``donated`` are the numbers of the inputs whose memory results may take.
+    """
+
+    def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = ()):
         self.schedule = schedule(jaxpr)
+        self.pairs = donation.pair(self.schedule, [i for i in donated if jaxpr.in_avals[i].shape])
         self.frames: list[_Frame] = []
         self.place_results(jaxpr)
         self.place_buffers()
@@ -208,14 +212,21 @@ class Executable:
 
     def __call__(self, args: Sequence[DeviceArray]) -> list[DeviceArray] | None:
         """Runs the program on its inputs. None: a kernel met an invalid operand."""
+        return self.run(args, [x._data for x in args], ())
+
+    def run(self, args: Sequence[DeviceArray], inputs: list[Any], given: Sequence[int]) -> list[DeviceArray] | None:
+        """The same with the buffers of the inputs. Those with the numbers ``given`` may be written, if nobody else has them."""
         try:
             frame = self.frames.pop()
         except IndexError:
             frame = self.frame()
-        results = [np.empty(shape, dtype) for shape, dtype in self.shapes] if self.small else \
-            [memory.empty(shape, dtype) for shape, dtype in self.shapes]
+        if self.pairs:
+            results = self.shared(inputs, given)
+        else:
+            results = [np.empty(shape, dtype) for shape, dtype in self.shapes] if self.small else \
+                [memory.empty(shape, dtype) for shape, dtype in self.shapes]
         try:
-            frame.run(self, [x._data for x in args], results)
+            frame.run(self, inputs, results)
             if self.can_fail and frame.failed[0]:
                 frame.failed[0] = 0
                 callback.made.set(frame.effects)
@@ -228,6 +239,21 @@ class Executable:
             return [_typed_array(places[kind][detail[0]], aval)
                     for (kind, detail, _), aval in zip(self.outs, self.out_avals, strict=True)]
         return [self.out(kind, detail, weak, args, results, numbers) for kind, detail, weak in self.outs]
+
+    def shared(self, inputs: list[Any], given: Sequence[int]) -> list[np.ndarray]:
+        """Memory for the results; where an input's is not to be had, a result that has to be together with it gets a copy."""
+        found: dict[Buffer, np.ndarray] = {}
+        for pair in self.pairs:
+            i = pair.input
+            if i not in given or not memory.alone(inputs, i):
+                if not pair.together:
+                    continue
+                copy = memory.empty(inputs[i].shape, inputs[i].dtype)
+                copy[...] = inputs[i]
+                inputs[i] = copy
+            found[pair.result] = inputs[i]
+        return [found[buffer].reshape(shape) if buffer in found else memory.empty(shape, dtype)
+                for buffer, (shape, dtype) in zip(self.results, self.shapes, strict=True)]
 
     def frame(self) -> _Frame:
         """A new frame, for one call at a time."""

@@ -229,11 +229,12 @@ class Report(dict):
     """What a program is made of and what it costs; prints itself.
 
     ``flops`` count one for each element of an elementwise operation, two for each product in a contraction; a while loop
-    counts as one step. ``bytes_moved`` are what the steps read and write, arena and cache included.
+    counts as one step. ``bytes_moved`` are what the steps read and write, arena and cache included. ``donated`` lists
+    number and type of each input whose memory a result takes.
     """
 
-    def __init__(self, jaxpr: Jaxpr, name: str):
-        executable = compiler.executable(jaxpr)
+    def __init__(self, jaxpr: Jaxpr, name: str, donated: Sequence[int] = ()):
+        executable = compiler.executable(jaxpr, donated)
         plan, making = executable.schedule, executable.making
         program = making.program
         steps = list(walk(plan.steps))
@@ -246,6 +247,8 @@ class Report(dict):
                         for step, _, _ in steps if step.kind == "host"],
             copies=copies(plan), flops=flops(program), bytes_moved=sum(times * _traffic(step) for step, _, times in steps),
             arena_bytes=executable.arena_size,
+            donated=[(pair.input, str(jaxpr.in_avals[pair.input])) for pair in executable.pairs],
+            donated_bytes=sum(pair.result.nbytes for pair in executable.pairs),
             constants=len(plan.consts), constant_bytes=sum(buffer.nbytes for buffer, _ in plan.consts),
             passes_seconds=making.passes_seconds, schedule_seconds=making.schedule_seconds,
             compile_seconds=making.compile_seconds, cache_hits=making.hits, cache_misses=making.misses)
@@ -262,6 +265,7 @@ class Report(dict):
             f"  a call        {_amount(r['flops'], 'flop')}, {_amount(r['bytes_moved'], 'B')} read and written",
             f"  memory        {_amount(r['arena_bytes'], 'B')} of arena, {_amount(r['constant_bytes'], 'B')} in "
             f"{_plural(r['constants'], 'constant')}",
+            *[f"    donated     input {i}, {aval}: a result takes its memory" for i, aval in r["donated"]],
             f"  compilation   passes {duration(r['passes_seconds'])}, schedule {duration(r['schedule_seconds'])}, kernels "
             f"{duration(r['compile_seconds'])}: {r['cache_misses']} compiled, {r['cache_hits']} loaded from disk"]
         return "\n".join(lines)

@@ -138,6 +138,12 @@ class DeviceArray(Array):
     def size(self) -> int:
         return self._data.size
 
+    def give_up(self, function: str) -> None:
+        """Lets go of the buffer, which was donated to a function: whatever is asked of the array from now on raises."""
+        if type(self._data) is not DonatedBuffer:
+            self._data = DonatedBuffer(self.aval, function)
+            del self._aval
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if dtype is None and copy is not True:
             return read_only_view(self._data)
@@ -146,9 +152,12 @@ class DeviceArray(Array):
     @property
     def __array_interface__(self) -> dict:
         # NumPy then asks __array__: a scalar has no buffer that would outlive this call, and the dtypes of ml_dtypes no name.
-        if not isinstance(self._data, np.ndarray) or self._data.dtype.isbuiltin != 1:
+        data = self._data
+        if not isinstance(data, np.ndarray) or data.dtype.isbuiltin != 1 or not data.flags.c_contiguous:
             raise AttributeError("__array_interface__")
-        return read_only_view(self._data).__array_interface__
+        view = read_only_view(data)
+        # Who asks keeps the buffer: an address would outlive that of a donated array.
+        return {**view.__array_interface__, "data": view.data}
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         # NumPy refuses to export read-only buffers to consumers of the unversioned protocol, so they get a copy.
