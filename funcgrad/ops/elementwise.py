@@ -494,7 +494,18 @@ tanh = unary(tanh_p, True, "The hyperbolic tangent.")
 asinh = unary(asinh_p, True, "The inverse hyperbolic sine.")
 acosh = unary(acosh_p, True, "The inverse hyperbolic cosine.")
 atanh = unary(atanh_p, True, "The inverse hyperbolic tangent.")
-atan2 = binary(atan2_p, "The angle of the point (y, x): x is its height and y its width.", promote_inexact)
+
+
+def _coordinates(name: str, x: Any, y: Any) -> tuple:
+    x, y = promote_inexact(name, x, y)
+    if x.dtype.kind == "c":
+        raise TypeError(message(f"{name}: a point has real coordinates", f"{describe(x)}, {describe(y)}", "real numbers",
+                                "fnp.angle(z) for the angle of a complex number z; -1j * fnp.log((x + 1j * y) / "
+                                "fnp.sqrt(x * x + y * y)) for the holomorphic function arctan2(y, x)"))
+    return x, y
+
+
+atan2 = binary(atan2_p, "The angle of the point (y, x): x is its height and y its width.", _coordinates)
 
 # ---------------------------------------------------------------- complex numbers
 
