@@ -150,10 +150,10 @@ def maximum_impl(xp: Any, x: Any, y: Any) -> Any:
     return xp.maximum(x, y)
 
 
-max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)), "maximum({0}, {1})",
-                    taylor=PIECEWISE_LINEAR)
-min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)), "minimum({0}, {1})",
-                    taylor=PIECEWISE_LINEAR)
+max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)),
+                    {"biuf": "maximum({0}, {1})", "c": "larger({0}, {1})"}, taylor=PIECEWISE_LINEAR)
+min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)),
+                    {"biuf": "minimum({0}, {1})", "c": "smaller({0}, {1})"}, taylor=PIECEWISE_LINEAR)
 nextafter_p = elementwise("nextafter", lambda xp, x, y: xp.nextafter(x, y), No("defined on the floating point grid"),
                           lambda x, y: "nextafter({0}, {1})" if x.itemsize > 2 else None)  # narrow floats are computed wide
 hypot_p = elementwise("hypot", lambda xp, x, y: xp.hypot(x, y), Partials(
@@ -205,8 +205,10 @@ def _comparison(name: str, ufunc: str, symbol: str) -> Primitive:
 
 
 eq_p, ne_p = _comparison("eq", "equal", "{0} == {1}"), _comparison("ne", "not_equal", "{0} != {1}")
-lt_p, le_p = _comparison("lt", "less", {"biuf": "{0} < {1}"}), _comparison("le", "less_equal", {"biuf": "{0} <= {1}"})
-gt_p, ge_p = _comparison("gt", "greater", {"biuf": "{0} > {1}"}), _comparison("ge", "greater_equal", {"biuf": "{0} >= {1}"})
+lt_p = _comparison("lt", "less", {"biuf": "{0} < {1}", "c": "less({0}, {1})"})
+le_p = _comparison("le", "less_equal", {"biuf": "{0} <= {1}", "c": "less_equal({0}, {1})"})
+gt_p = _comparison("gt", "greater", {"biuf": "{0} > {1}", "c": "less({1}, {0})"})
+ge_p = _comparison("ge", "greater_equal", {"biuf": "{0} >= {1}", "c": "less_equal({1}, {0})"})
 
 eq, ne = binary(eq_p, "x == y, element by element."), binary(ne_p, "x != y, element by element.")
 lt, le = binary(lt_p, "x < y, element by element."), binary(le_p, "x <= y, element by element.")
