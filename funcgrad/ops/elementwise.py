@@ -321,10 +321,15 @@ floor = unary(floor_p, True, "The largest integer not above x.")
 ceil = unary(ceil_p, True, "The smallest integer not below x.")
 trunc = unary(trunc_p, True, "x without its fraction.")
 round_to_even = unary(round_p, True, "The nearest integer; halves go to the even one.")
-sign = unary(sign_p, False, "-1, 0 or 1; for complex x, x / abs(x).")
 is_finite = unary(is_finite_p, True, "True where x is neither infinite nor NaN.")
 
 abs_p = elementwise("abs", lambda xp, x: xp.abs(x), Partials(lambda y, x: sign(x)), "abs({0})", taylor=PIECEWISE_LINEAR)
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; for complex x, x / abs(x), which changes with the angle of x, and 0 at 0."""
+    x = unary_arg("sign", x)
+    return (direction_p if x.dtype.kind == "c" else sign_p).bind(x)[0]
 
 
 def abs(x: Any) -> Any:
@@ -546,6 +551,16 @@ imag_p = elementwise("imag", lambda xp, x: x.imag, LINEAR, "{0}.imag", shape=_pa
 conj_p = elementwise("conj", lambda xp, x: xp.conj(x), LINEAR, "conj({0})", transpose=lambda cts, x: (conj(cts[0]),))
 complex_p = elementwise("complex", complex_impl, LINEAR, "complex({0}, {1})", shape=_complex_shape,
                         transpose=_complex_transpose)
+
+
+def _direction_jvp(primals: tuple, tangents: tuple) -> tuple:
+    x, dot = primals[0], tangents[0]
+    out = direction_p.bind(x)[0]
+    turn = imag(conj(out) * dot) / _one_where_zero(abs(x))  # how fast the angle changes
+    return (out,), (out * complex(turn.dtype.type(0), turn),)
+
+
+direction_p = elementwise("direction", lambda xp, x: xp.sign(x), _direction_jvp, "sign({0})")
 
 
 def real(x: Any) -> Any:
