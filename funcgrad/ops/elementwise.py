@@ -481,11 +481,17 @@ cosh_p = elementwise("cosh", lambda xp, x: xp.cosh(x), Partials(lambda y, x: sin
 tanh_p = elementwise("tanh", lambda xp, x: xp.tanh(x), Partials(lambda y, x: _one_minus_square(y)), "tanh({0})",
                      taylor=series.quadratic(lambda: tanh_p, 0, -1))
 asinh_p = elementwise("asinh", lambda xp, x: xp.arcsinh(x), Partials(lambda y, x: rsqrt(x * x + 1)), "asinh({0})")
-acosh_p = elementwise("acosh", lambda xp, x: xp.arccosh(x), Partials(lambda y, x: rsqrt((x - 1) * (x + 1))), "acosh({0})")
+acosh_p = elementwise("acosh", lambda xp, x: xp.arccosh(x), Partials(lambda y, x: _acosh_partial(x)), "acosh({0})")
 atanh_p = elementwise("atanh", lambda xp, x: xp.arctanh(x), Partials(lambda y, x: reciprocal(_one_minus_square(x))),
                       "atanh({0})")
 atan2_p = elementwise("atan2", lambda xp, x, y: xp.arctan2(x, y), Partials(
     lambda z, x, y: y / (x * x + y * y), lambda z, x, y: neg(x / (x * x + y * y))), "atan2({0}, {1})")
+
+
+def _acosh_partial(x: Any) -> Any:
+    below, above = x - 1, x + 1
+    # Of complex numbers the root of the product is another one in the left half plane.
+    return rsqrt(below) * rsqrt(above) if x.dtype.kind == "c" else rsqrt(below * above)
 
 
 def _one_minus_square(x: Any) -> Any:
