@@ -74,7 +74,7 @@ def _complex() -> list[Operation]:
     return [row("real", e.real, z, float32=False), row("imag", e.imag, z, float32=False),
             row("conj", lambda v: e.real(e.conj(v) * v), z, float32=False),
             row("complex", lambda a, b: e.real(e.complex(a, b) * (1 + 2j)), real(3), real(3), float32=False),
-            row("abs complex", e.abs, z, float32=False)]
+            row("abs complex", e.abs, z, float32=False), row("sign complex", e.sign, z, float32=False)]
 
 
 def _structural() -> list[Operation]:

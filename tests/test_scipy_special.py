@@ -262,8 +262,8 @@ def test_wrong_programs(call, error, text):
         call()
 
 
-@pytest.mark.parametrize("name", ["erf", "ndtr", "log_ndtr", "gammaln", "gammasgn", "entr", "logit", "expi", "i0e", "softmax",
-                                  "logsumexp", "factorial", "boxcox", "kl_div", "spence"])
+@pytest.mark.parametrize("name", ["erf", "ndtr", "log_ndtr", "gammaln", "gammasgn", "entr", "expi", "i0e", "factorial",
+                                  "boxcox", "kl_div", "spence"])
 def test_real_functions_refuse_complex_arguments(name):
     function = getattr(sp, name)
     needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]

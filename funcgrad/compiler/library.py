@@ -31,13 +31,14 @@ DEFINED = {
     "maximum minimum abs": f"bool {INTEGERS} {FLOATS}",
     "sign fmod floor_divide remainder integer_pow": f"{INTEGERS} {FLOATS}",
     "quotient gcd shift_left shift_right shift_right_logical popcount clz": INTEGERS,
-    "divide conj isfinite exp exp2 expm1 log log1p log2 sqrt rsqrt logistic sinh cosh tanh sin cos tan": COMPLEX,
+    "divide conj isfinite integer_pow pow sign less less_equal larger smaller exp exp2 expm1 log log1p log2 log10 sqrt rsqrt "
+    "logistic sinh cosh tanh sin cos tan asin acos atan asinh acosh atanh": COMPLEX,
     "select": "bool",
 }
 """Functions and the dtypes of their first argument."""
 NAMES = frozenset([f"{name}_{dtype}" for names, kinds in DEFINED.items() for name in names.split() for dtype in kinds.split()]
                   + [f"convert_{source}_{target}" for source in COMPUTED for target in COMPUTED])
 CHEAP = frozenset("plus times maximum minimum abs sign isfinite floor ceil trunc rint nextafter complex fma sqrt rsqrt "
-                  "shift_left shift_right shift_right_logical popcount clz integer_pow divide conj select convert "
-                  "bitcast round".split())
+                  "shift_left shift_right shift_right_logical popcount clz integer_pow divide conj less larger smaller "
+                  "select convert bitcast round".split())
 """Functions of a few instructions."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -291,19 +293,29 @@ def _integer_power(kind: Any) -> Any:
         exponent = n.literal_value
 
         def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
-            x, result, rest = Value(builder, args[0], getattr(kind, "signed", True)), None, abs(exponent)
-            while rest:
-                if rest & 1:
-                    result = x if result is None else result * x
-                rest >>= 1
-                if rest:
-                    x = x * x
-            result = x.constant(1) if result is None else result
-            return (1.0 / result if exponent < 0 else result).ir
+            if isinstance(kind, types.Complex):
+                z = tuple([Value(builder, v) for v in _parts(builder, args[0])])
+                z = _product_of_powers(z, (z[0].constant(1.0), z[0].constant(0.0)), abs(exponent), complex_functions.multiply)
+                z = complex_functions.reciprocal(z) if exponent < 0 else z
+                return _pair(builder, z[0].ir, z[1].ir)
+            x = Value(builder, args[0], getattr(kind, "signed", True))
+            x = _product_of_powers(x, x.constant(1), abs(exponent), operator.mul)
+            return (1.0 / x if exponent < 0 else x).ir
 
         return kind(kind, n), build
 
     return integer_pow
+
+
+def _product_of_powers(x: Any, one: Any, exponent: int, multiply: Callable) -> Any:
+    result = None
+    while exponent:
+        if exponent & 1:
+            result = x if result is None else multiply(result, x)
+        exponent >>= 1
+        if exponent:
+            x = multiply(x, x)
+    return one if result is None else result
 
 
 def _convert(source: Any, target: Any) -> Any:
@@ -331,29 +343,6 @@ def _on_complex(kind: Any, function: Any, count: int, result: Any = None) -> Any
     if count == 1:
         return intrinsic(lambda typing, x: (sig, build))
     return intrinsic(lambda typing, x, y: (sig, build))
-
-
-def complex_divide(x: tuple, y: tuple) -> tuple:
-    """Smith's method, as in NumPy: nothing overflows unless the result does."""
-    (a, b), (c, d) = x, y
-    swap = absolute(c) < absolute(d)
-    large, small = select(swap, d, c), select(swap, c, d)
-    zero = both(c == 0.0, d == 0.0)
-    ratio = small / large
-    scale = 1.0 / (large + small * ratio)
-    real = (select(swap, a * ratio, a) + select(swap, b, b * ratio)) * scale
-    imaginary = (select(swap, b * ratio, b) - select(swap, a, a * ratio)) * scale
-    size = absolute(c)
-    return select(zero, a / size, real), select(zero, b / size, imaginary)
-
-
-def complex_reciprocal_root(x: tuple) -> tuple:
-    return complex_divide((x[0].constant(1.0), x[0].constant(0.0)), complex_functions.sqrt(x))
-
-
-def complex_logistic(x: tuple) -> tuple:
-    real, imaginary = complex_functions.exp((-x[0], -x[1]))
-    return complex_divide((real.constant(1.0), real.constant(0.0)), (real + 1.0, imaginary))
 
 
 def conjugate(x: tuple) -> tuple:
@@ -411,10 +400,13 @@ def functions() -> dict[str, Any]:
     for part, whole in zip(FLOATS, COMPLEX, strict=True):
         kind = KINDS[whole]
         found[f"complex_{part}"] = _complex_of(KINDS[part], kind)
-        found[f"divide_{whole}"] = _on_complex(kind, complex_divide, 2)
         found[f"conj_{whole}"] = _on_complex(kind, conjugate, 1)
         found[f"isfinite_{whole}"] = _on_complex(kind, complex_is_finite, 1, types.boolean)
-        composed = {"rsqrt": complex_reciprocal_root, "logistic": complex_logistic}
-        for name, function in {**complex_functions.FUNCTIONS, **composed}.items():
+        found[f"integer_pow_{whole}"] = _integer_power(kind)
+        for name, function in complex_functions.FUNCTIONS.items():
             found[f"{name}_{whole}"] = _on_complex(kind, function, 1)
+        for name, function in complex_functions.BINARY.items():
+            found[f"{name}_{whole}"] = _on_complex(kind, function, 2)
+        for name, function in complex_functions.ORDER.items():
+            found[f"{name}_{whole}"] = _on_complex(kind, function, 2, types.boolean)
     return found

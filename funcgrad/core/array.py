@@ -182,10 +182,16 @@ class DeviceArray(Array):
         return bool(self._data)
 
     def __int__(self) -> int:
-        return int(self._data)
+        return int(self._real("int"))
 
     def __float__(self) -> float:
-        return float(self._data)
+        return float(self._real("float"))
+
+    def _real(self, target: str) -> Any:
+        if self._data.dtype.kind == "c":
+            raise TypeError(message(f"{target}: a complex number is not a real one", self.aval, "a real number",
+                                    "x.real, abs(x) or complex(x)"))
+        return self._data
 
     def __complex__(self) -> complex:
         return complex(self._data)

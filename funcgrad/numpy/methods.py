@@ -22,6 +22,7 @@ from funcgrad.numpy import contraction, creation, matrices, rearranging, reducti
 from funcgrad.numpy import manipulation as m
 from funcgrad.numpy.absent import REFUSED_METHODS
 from funcgrad.numpy.protocols import without_lists
+from funcgrad.ops import elementwise as e
 from funcgrad.ops import structural as s
 from funcgrad.ops.random_bits import bitcast_convert_type
 
@@ -52,8 +53,19 @@ def _astype(self: Any, dtype: Any = None, order: str = "K", casting: str = "unsa
 
 
 def _view(self: Any, dtype: Any = None) -> Any:
-    """The bytes of the array read as another dtype; the last axis grows or shrinks when its size differs."""
+    """The bytes of the array read as another dtype; the last axis grows or shrinks when its size differs.
+
+    The parts of a complex number lie one after the other.
+    """
     dtype = dtypes.as_dtype(float if dtype is None else dtype)
+    if dtype == self.dtype:
+        return self
+    if self.shape and self.dtype.kind == "c":
+        parts = m.stack([ufuncs.real(self), ufuncs.imag(self)], -1)
+        return _view(s.reshape(parts, (*self.shape[:-1], 2 * self.shape[-1])), dtype)
+    if self.shape and dtype.kind == "c" and self.shape[-1] * self.dtype.itemsize % dtype.itemsize == 0:
+        parts = _view(self, dtypes.real_dtype(dtype))
+        return e.complex(parts[..., ::2], parts[..., 1::2])
     old, new = self.dtype.itemsize, dtype.itemsize
     if old == new:
         return bitcast_convert_type(self, dtype)

@@ -150,10 +150,10 @@ def maximum_impl(xp: Any, x: Any, y: Any) -> Any:
     return xp.maximum(x, y)
 
 
-max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)), "maximum({0}, {1})",
-                    taylor=PIECEWISE_LINEAR)
-min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)), "minimum({0}, {1})",
-                    taylor=PIECEWISE_LINEAR)
+max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)),
+                    {"biuf": "maximum({0}, {1})", "c": "larger({0}, {1})"}, taylor=PIECEWISE_LINEAR)
+min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)),
+                    {"biuf": "minimum({0}, {1})", "c": "smaller({0}, {1})"}, taylor=PIECEWISE_LINEAR)
 nextafter_p = elementwise("nextafter", lambda xp, x, y: xp.nextafter(x, y), No("defined on the floating point grid"),
                           lambda x, y: "nextafter({0}, {1})" if x.itemsize > 2 else None)  # narrow floats are computed wide
 hypot_p = elementwise("hypot", lambda xp, x, y: xp.hypot(x, y), Partials(
@@ -205,8 +205,10 @@ def _comparison(name: str, ufunc: str, symbol: str) -> Primitive:
 
 
 eq_p, ne_p = _comparison("eq", "equal", "{0} == {1}"), _comparison("ne", "not_equal", "{0} != {1}")
-lt_p, le_p = _comparison("lt", "less", {"biuf": "{0} < {1}"}), _comparison("le", "less_equal", {"biuf": "{0} <= {1}"})
-gt_p, ge_p = _comparison("gt", "greater", {"biuf": "{0} > {1}"}), _comparison("ge", "greater_equal", {"biuf": "{0} >= {1}"})
+lt_p = _comparison("lt", "less", {"biuf": "{0} < {1}", "c": "less({0}, {1})"})
+le_p = _comparison("le", "less_equal", {"biuf": "{0} <= {1}", "c": "less_equal({0}, {1})"})
+gt_p = _comparison("gt", "greater", {"biuf": "{0} > {1}", "c": "less({1}, {0})"})
+ge_p = _comparison("ge", "greater_equal", {"biuf": "{0} >= {1}", "c": "less_equal({1}, {0})"})
 
 eq, ne = binary(eq_p, "x == y, element by element."), binary(ne_p, "x != y, element by element.")
 lt, le = binary(lt_p, "x < y, element by element."), binary(le_p, "x <= y, element by element.")
@@ -319,10 +321,15 @@ floor = unary(floor_p, True, "The largest integer not above x.")
 ceil = unary(ceil_p, True, "The smallest integer not below x.")
 trunc = unary(trunc_p, True, "x without its fraction.")
 round_to_even = unary(round_p, True, "The nearest integer; halves go to the even one.")
-sign = unary(sign_p, False, "-1, 0 or 1; for complex x, x / abs(x).")
 is_finite = unary(is_finite_p, True, "True where x is neither infinite nor NaN.")
 
 abs_p = elementwise("abs", lambda xp, x: xp.abs(x), Partials(lambda y, x: sign(x)), "abs({0})", taylor=PIECEWISE_LINEAR)
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; for complex x, x / abs(x), which changes with the angle of x, and 0 at 0."""
+    x = unary_arg("sign", x)
+    return (direction_p if x.dtype.kind == "c" else sign_p).bind(x)[0]
 
 
 def abs(x: Any) -> Any:
@@ -474,11 +481,17 @@ cosh_p = elementwise("cosh", lambda xp, x: xp.cosh(x), Partials(lambda y, x: sin
 tanh_p = elementwise("tanh", lambda xp, x: xp.tanh(x), Partials(lambda y, x: _one_minus_square(y)), "tanh({0})",
                      taylor=series.quadratic(lambda: tanh_p, 0, -1))
 asinh_p = elementwise("asinh", lambda xp, x: xp.arcsinh(x), Partials(lambda y, x: rsqrt(x * x + 1)), "asinh({0})")
-acosh_p = elementwise("acosh", lambda xp, x: xp.arccosh(x), Partials(lambda y, x: rsqrt((x - 1) * (x + 1))), "acosh({0})")
+acosh_p = elementwise("acosh", lambda xp, x: xp.arccosh(x), Partials(lambda y, x: _acosh_partial(x)), "acosh({0})")
 atanh_p = elementwise("atanh", lambda xp, x: xp.arctanh(x), Partials(lambda y, x: reciprocal(_one_minus_square(x))),
                       "atanh({0})")
 atan2_p = elementwise("atan2", lambda xp, x, y: xp.arctan2(x, y), Partials(
     lambda z, x, y: y / (x * x + y * y), lambda z, x, y: neg(x / (x * x + y * y))), "atan2({0}, {1})")
+
+
+def _acosh_partial(x: Any) -> Any:
+    below, above = x - 1, x + 1
+    # Of complex numbers the root of the product is another one in the left half plane.
+    return rsqrt(below) * rsqrt(above) if x.dtype.kind == "c" else rsqrt(below * above)
 
 
 def _one_minus_square(x: Any) -> Any:
@@ -494,7 +507,18 @@ tanh = unary(tanh_p, True, "The hyperbolic tangent.")
 asinh = unary(asinh_p, True, "The inverse hyperbolic sine.")
 acosh = unary(acosh_p, True, "The inverse hyperbolic cosine.")
 atanh = unary(atanh_p, True, "The inverse hyperbolic tangent.")
-atan2 = binary(atan2_p, "The angle of the point (y, x): x is its height and y its width.", promote_inexact)
+
+
+def _coordinates(name: str, x: Any, y: Any) -> tuple:
+    x, y = promote_inexact(name, x, y)
+    if x.dtype.kind == "c":
+        raise TypeError(message(f"{name}: a point has real coordinates", f"{describe(x)}, {describe(y)}", "real numbers",
+                                "fnp.angle(z) for the angle of a complex number z; -1j * fnp.log((x + 1j * y) / "
+                                "fnp.sqrt(x * x + y * y)) for the holomorphic function arctan2(y, x)"))
+    return x, y
+
+
+atan2 = binary(atan2_p, "The angle of the point (y, x): x is its height and y its width.", _coordinates)
 
 # ---------------------------------------------------------------- complex numbers
 
@@ -533,6 +557,16 @@ imag_p = elementwise("imag", lambda xp, x: x.imag, LINEAR, "{0}.imag", shape=_pa
 conj_p = elementwise("conj", lambda xp, x: xp.conj(x), LINEAR, "conj({0})", transpose=lambda cts, x: (conj(cts[0]),))
 complex_p = elementwise("complex", complex_impl, LINEAR, "complex({0}, {1})", shape=_complex_shape,
                         transpose=_complex_transpose)
+
+
+def _direction_jvp(primals: tuple, tangents: tuple) -> tuple:
+    x, dot = primals[0], tangents[0]
+    out = direction_p.bind(x)[0]
+    turn = imag(conj(out) * dot) / _one_where_zero(abs(x))  # how fast the angle changes
+    return (out,), (out * complex(turn.dtype.type(0), turn),)
+
+
+direction_p = elementwise("direction", lambda xp, x: xp.sign(x), _direction_jvp, "sign({0})")
 
 
 def real(x: Any) -> Any:

@@ -45,8 +45,11 @@ def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: boo
       argnums: which positional arguments to differentiate; an integer gives the gradient of that argument, a sequence
         a tuple of gradients. Each gradient has the tree, shapes and dtypes of its argument.
       has_aux: ``fun`` returns ``(scalar, aux)``; the result is ``((scalar, aux), gradient)``.
-      holomorphic: ``fun`` is a holomorphic function of complex arguments.
+      holomorphic: ``fun`` is a holomorphic function of complex arguments; the gradient is its complex derivative.
       allow_int: integer arguments are allowed; their gradient has dtype float0.
+
+    The gradient of a real result by a complex argument x + iy is df/dx - i df/dy, as in JAX: the conjugate of the direction
+    of steepest ascent, so a step of descent is ``z - rate * g.conj()``.
 
     Raises TypeError for a result that is not a scalar, or an argument that is not floating point.
 
@@ -258,6 +261,7 @@ def jacfwd(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
 
             results, axes = vmap_flat(directional, Axis(sum(sizes)), basis, [0] * len(basis))
             count = flat.out_tree.num_leaves
+            _check_holomorphic(fun, results[:count], holomorphic, "jacfwd")
             rows = [to_front(x, d, sum(sizes)) for x, d in zip(results[:count], axes[:count], strict=True)]
             columns = [_split_jacobian(x, leaves, sizes, columns=True) for x in rows]
         jacobian = _jacobian_tree(columns, flat.out_tree, tree, single)
@@ -288,7 +292,9 @@ def jacrev(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
             for x in outs[:count]:
                 if not dtypes.is_inexact(x.dtype) or x.dtype.kind == "c" and not holomorphic:
                     raise TypeError(message("jacrev: the result must be real floating point", f"{function_name(fun)} "
-                                            f"returned {x.aval}", None, "holomorphic=True for holomorphic functions"))
+                                            f"returned {x.aval}", None, "holomorphic=True for holomorphic functions, or "
+                                            "real and imaginary parts as two results"))
+            _check_holomorphic(fun, outs[:count], holomorphic, "jacrev")
 
             def pull(*cts: Any) -> list[Any]:
                 results = iter(backward(tape, indices[:count], cts, sum(active)))
@@ -404,6 +410,16 @@ def _check_scalar(fun: Callable, outs: list[Any], tree: Any, holomorphic: bool) 
                                 "holomorphic=True says" if holomorphic else "a real floating point scalar",
                                 "holomorphic=True, or the real part or modulus" if x.dtype.kind == "c" else None))
     return outs
+
+
+def _check_holomorphic(fun: Callable, outs: Sequence[Any], holomorphic: bool, transformation: str) -> None:
+    """Raises TypeError for a result that is not complex where the function was said to be holomorphic."""
+    for x in outs:
+        if holomorphic and x.dtype.kind != "c":
+            raise TypeError(message(f"{transformation}: the result must be complex, as holomorphic=True says",
+                                    f"{function_name(fun)} returned {x.dtype.name}", None,
+                                    "a function of complex numbers that has a complex derivative; of a real loss, grad or "
+                                    "jacrev without holomorphic=True"))
 
 
 def _one(x: Any) -> Any:

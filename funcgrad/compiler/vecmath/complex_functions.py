@@ -15,6 +15,8 @@ from funcgrad.compiler.vecmath.values import (
     copy_sign,
     either,
     fma,
+    intrinsic,
+    nearest,
     select,
     square_root,
     two_product,
@@ -168,8 +170,166 @@ def tan(z: Pair) -> Pair:
     return imaginary, -real
 
 
+# ---------------------------------------------------------------- inverse functions
+
+
+def _inverse(x: Value, y: Value) -> tuple[Value, Value, Value]:
+    """The real parts of asin and acos, and the size of their imaginary parts.
+
+    From sqrt(1 - z) and sqrt(1 + z), without a difference of like terms: Kahan, as above.
+    """
+    endless = either(absolute(x) == math.inf, absolute(y) == math.inf)
+    huge = either(absolute(x) > LARGEST[x.bits] * 0.25, absolute(y) > LARGEST[x.bits] * 0.25)
+    shrink = select(huge, 0.0625, x.constant(1.0))
+    u, v = x * shrink, y * shrink
+    (a, b), (c, d) = sqrt((1.0 - u, -v)), sqrt((1.0 + u, v))
+    b, d = absolute(b), absolute(d)
+    size = logarithms.asinh(a * d + b * c) + select(huge, math.log(16), x.constant(0.0))
+    far_x, far_y = (select(absolute(t) == math.inf, copy_sign(1.0, t), 0.0 * t) for t in (x, y))
+    far_y = absolute(far_y)
+    sine = inverse_trigonometry.atan2(select(endless, far_x, u), select(endless, far_y, a * c + b * d))
+    cosine = inverse_trigonometry.atan2(select(endless, far_y, a), select(endless, far_x, c))
+    at_zero = x == 0.0
+    sine = select(at_zero, x, sine)
+    cosine = select(at_zero, math.pi / 2, select(endless, cosine, 2.0 * cosine))
+    return sine, cosine, select(endless, math.inf, size)
+
+
+def asin(z: Pair) -> Pair:
+    sine, _, size = _inverse(*z)
+    return sine, copy_sign(size, z[1])
+
+
+def acos(z: Pair) -> Pair:
+    _, cosine, size = _inverse(*z)
+    return cosine, copy_sign(size, -z[1])
+
+
+def asinh(z: Pair) -> Pair:
+    real, imaginary = asin((z[1], -z[0]))
+    return -imaginary, real
+
+
+def acosh(z: Pair) -> Pair:
+    _, cosine, size = _inverse(*z)
+    return size, copy_sign(cosine, z[1])
+
+
+def atanh(z: Pair) -> Pair:
+    x, y = z
+    a, b = absolute(x), absolute(y)
+    far = 2.0 ** (30 if x.bits == 32 else 60)
+    large, endless = either(a > far, b > far), either(a == math.inf, b == math.inf)
+    swap = a < b
+    top, low = select(swap, b, a), select(swap, a, b)
+    ratio = low / top
+    distant = select(endless, 0.0, a / top / fma(ratio, ratio, 1.0) / top)  # the real part of 1 / z
+    close = 1.0 - a
+    near = 0.25 * logarithms.log1p(4.0 * a / fma(close, close, b * b))
+    pole = both(a == 1.0, b < 2.0 ** (-14 if x.bits == 32 else -30))
+    near = select(pole, 0.5 * (math.log(2) - logarithms.log(b)), near)
+    real = select(large, distant, select(a == 0.0, 0.0, near))
+    angle = 0.5 * inverse_trigonometry.atan2(2.0 * y, close * (1.0 + a) - y * y)
+    imaginary = select(both(large, y == y, either(endless, x == x)), copy_sign(math.pi / 2, y), angle)
+    return copy_sign(real, x), imaginary
+
+
+def atan(z: Pair) -> Pair:
+    real, imaginary = atanh((-z[1], z[0]))
+    return imaginary, -real
+
+
+# ---------------------------------------------------------------- arithmetic, powers, order
+
+
+def multiply(x: Pair, y: Pair) -> Pair:
+    (a, b), (c, d) = x, y
+    return a * c - b * d, a * d + b * c
+
+
+def divide(x: Pair, y: Pair) -> Pair:
+    """Smith's method, as in NumPy: nothing overflows unless the result does."""
+    (a, b), (c, d) = x, y
+    swap = absolute(c) < absolute(d)
+    large, small = select(swap, d, c), select(swap, c, d)
+    zero = both(c == 0.0, d == 0.0)
+    ratio = small / large
+    scale = 1.0 / (large + small * ratio)
+    real = (select(swap, a * ratio, a) + select(swap, b, b * ratio)) * scale
+    imaginary = (select(swap, b * ratio, b) - select(swap, a, a * ratio)) * scale
+    size = absolute(c)
+    return select(zero, a / size, real), select(zero, b / size, imaginary)
+
+
+def reciprocal(z: Pair) -> Pair:
+    return divide((z[0].constant(1.0), z[0].constant(0.0)), z)
+
+
+def rsqrt(z: Pair) -> Pair:
+    return reciprocal(sqrt(z))
+
+
+def logistic(z: Pair) -> Pair:
+    real, imaginary = exp((-z[0], -z[1]))
+    return reciprocal((real + 1.0, imaginary))
+
+
+def chosen(condition: Value, x: Pair, y: Pair) -> Pair:
+    return select(condition, x[0], y[0]), select(condition, x[1], y[1])
+
+
+def pow(x: Pair, y: Pair) -> Pair:
+    """exp(y log(x)); for whole numbers y below 100 by multiplication, as in NumPy. Infinite exponents may give NaN."""
+    zero, one = x[0].constant(0.0), x[0].constant(1.0)
+    size = absolute(y[0])
+    whole = both(y[1] == 0.0, nearest(size) == size, size < 100.0)
+    product, square, rest = (one, zero), x, select(whole, size, 0.0)
+    for bit in range(7):
+        half = intrinsic("floor", 0.5 * rest)
+        factor = multiply(product, square)
+        product = chosen(rest > 2.0 * half, chosen(product[0] != product[0], product, factor), product)
+        square, rest = multiply(square, square) if bit < 6 else square, half
+    product = chosen(size == 1.0, x, product)
+    product = chosen(y[0] < 0.0, reciprocal(product), product)
+    result = chosen(whole, product, exp(multiply(y, log(x))))
+    nought = select(y[0] > 0.0, zero, math.nan)
+    result = chosen(both(x[0] == 0.0, x[1] == 0.0), (nought, nought), result)
+    return chosen(both(y[0] == 0.0, y[1] == 0.0), (one, zero), result)
+
+
+def sign(z: Pair) -> Pair:
+    """z / |z|, and 0 at 0; where |z| overflows the direction of an axis, as in NumPy."""
+    x, y = z
+    size = powers.hypot(x, y)
+    endless, aside = size == math.inf, absolute(x) == math.inf
+    size = select(both(aside, absolute(y) == math.inf), math.nan, select(either(endless, size == 0.0), 1.0, size))
+    along_x, along_y = select(aside, copy_sign(1.0, x), 0.0), select(aside, 0.0, copy_sign(1.0, y))
+    return select(endless, along_x, x) / size, select(endless, along_y, y) / size
+
+
+def less(x: Pair, y: Pair) -> Value:
+    """In the order of the real parts, then of the imaginary parts; false where a part is NaN."""
+    return either(both(x[0] < y[0], x[1] == x[1], y[1] == y[1]), both(x[0] == y[0], x[1] < y[1]))
+
+
+def less_equal(x: Pair, y: Pair) -> Value:
+    return either(both(x[0] < y[0], x[1] == x[1], y[1] == y[1]), both(x[0] == y[0], x[1] <= y[1]))
+
+
+def larger(x: Pair, y: Pair) -> Pair:
+    """The larger in that order; NaN if either has one."""
+    return chosen(either(less_equal(y, x), x[0] != x[0], x[1] != x[1]), x, y)
+
+
+def smaller(x: Pair, y: Pair) -> Pair:
+    return chosen(either(less_equal(x, y), x[0] != x[0], x[1] != x[1]), x, y)
+
+
 FUNCTIONS = {
     "exp": exp, "exp2": lambda z: exp(scaled(z, math.log(2))), "expm1": expm1, "log": log, "log1p": log1p, "sqrt": sqrt,
-    "log2": lambda z: scaled(log(z), 1 / math.log(2)), "sinh": sinh, "cosh": cosh, "tanh": tanh, "sin": sin, "cos": cos,
-    "tan": tan,
+    "log2": lambda z: scaled(log(z), 1 / math.log(2)), "log10": lambda z: scaled(log(z), 1 / math.log(10)), "sinh": sinh,
+    "cosh": cosh, "tanh": tanh, "sin": sin, "cos": cos, "tan": tan, "asin": asin, "acos": acos, "atan": atan, "asinh": asinh,
+    "acosh": acosh, "atanh": atanh, "rsqrt": rsqrt, "logistic": logistic, "sign": sign,
 }
+BINARY = {"divide": divide, "pow": pow, "larger": larger, "smaller": smaller}
+ORDER = {"less": less, "less_equal": less_equal}

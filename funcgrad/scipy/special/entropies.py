@@ -15,7 +15,6 @@ import numpy as np
 
 import funcgrad.numpy as fnp
 from funcgrad import lax
-from funcgrad.errors import message
 from funcgrad.ops import integrals
 from funcgrad.ops import special as sp
 from funcgrad.ops.elementwise import logistic
@@ -84,12 +83,14 @@ def kl_div(p: Any, q: Any) -> Any:
 
 
 def logit(x: Any) -> Any:
-    """log(x / (1 - x)), accurate near 1/2 too; -inf at 0, inf at 1 and NaN outside of [0, 1].
+    """log(x / (1 - x)), accurate near 1/2 too; -inf at 0, inf at 1 and, of real x, NaN outside of [0, 1].
 
     >>> logit(fnp.array([0.2, 0.5]))
     Array([-1.38629436,  0.        ], dtype=float64)
     """
-    x, = inexact_args("logit", x)
+    x, = inexact_args("logit", x, complex=True)
+    if x.dtype.kind == "c":
+        return fnp.log(x / (1 - x))
     middle = (x > 0.25) & (x < 0.75)
     near = 2 * fnp.arctanh(2 * fnp.where(middle, x, 0.5) - 1)
     far = fnp.where(middle, 0.1, x)
@@ -143,7 +144,7 @@ def softmax(x: Any, /, *, axis: Axis = None) -> Any:
     >>> softmax(fnp.zeros(2))
     Array([0.5, 0.5], dtype=float64)
     """
-    x, = inexact_args("softmax", x)
+    x, = inexact_args("softmax", x, complex=True)
     powers = fnp.exp(x - lax.stop_gradient(_largest(x, axis)))
     return powers / fnp.sum(powers, axis, keepdims=True)
 
@@ -154,7 +155,7 @@ def log_softmax(x: Any, /, *, axis: Axis = None) -> Any:
     >>> log_softmax(fnp.array([0.0, -1000.0]))
     Array([    0., -1000.], dtype=float64)
     """
-    x, = inexact_args("log_softmax", x)
+    x, = inexact_args("log_softmax", x, complex=True)
     shifted = x - lax.stop_gradient(_largest(x, axis))
     return shifted - fnp.log(fnp.sum(fnp.exp(shifted), axis, keepdims=True))
 
@@ -165,11 +166,9 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
 
     With ``return_sign`` the result is ``(log(abs(sum)), sign(sum))``; without it a negative sum gives NaN. Where
     ``where`` is False, a does not count. An entry -inf has gradient 0, also when all entries are -inf and so is the
-    result.
+    result. Of complex numbers the logarithm is the principal one, and the sign is the sum over its modulus.
     """
     a = masked(a, where)
-    if a.dtype.kind == "c":
-        raise TypeError(message("logsumexp: only real numbers", a.aval, "a real floating point array"))
     if b is not None:
         a = fnp.where(fnp.equal(b, 0), -np.inf, a)  # so that 0 * exp(large) is 0
     largest = lax.stop_gradient(_largest(a, axis))
@@ -178,10 +177,11 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     terms = fnp.exp(a - largest)
     total = fnp.sum(terms if b is None else b * terms, axis, keepdims=True)
     sign = fnp.sign(total)
-    if b is not None:
+    weighted = b is not None and total.dtype.kind != "c"
+    if weighted or return_sign:
         total = fnp.abs(total)
     result = fnp.where(nothing, -np.inf, fnp.log(fnp.where(nothing, 1, total))) + largest
-    if b is not None and not return_sign:
+    if weighted and not return_sign:
         result = fnp.where(fnp.less(sign, 0), np.nan, result)
     if not keepdims:
         result, sign = fnp.squeeze(result, axes_of(a, axis)), fnp.squeeze(sign, axes_of(a, axis))
@@ -197,6 +197,8 @@ def masked(x: Any, where: Any) -> Any:
 
 
 def _largest(x: Any, axis: Axis) -> Any:
+    """The largest real part: the exponentials of what is left after it is taken away are at most 1 in size."""
+    x = fnp.real(x)
     return fnp.max(x, axis, keepdims=True) if x.size else fnp.max(x, axis, keepdims=True, initial=-np.inf)
 
 
