@@ -137,7 +137,7 @@ def test_values_and_derivatives_along_both_directions(name):
     (lambda z: fnp.abs(fnp.exp(z)) ** 2, lambda z: 2 * np.exp(2 * z.real)),
     (lambda z: fnp.abs(z ** 3) ** 2, lambda z: 2 * z.conj() ** 3 * 3 * z ** 2), (lambda z: fnp.log(fnp.abs(z)), lambda z: 1 / z),
     (lambda z: fnp.real(fnp.conj(z) * W), lambda z: W.conj()), (lambda z: fnp.abs(fnp.fft.fft(z)) ** 2, lambda z: 10 * z.conj()),
-], ids=str)
+], ids=lambda f: f.__name__)
 def test_the_gradient_of_a_sum_is_the_formula(loss, gradient):
     # Of |f|^2 with f holomorphic it is 2 conj(f) f'; of Re f it is f'; of Im f it is -i f'.
     for function in (fg.grad(lambda z: fnp.sum(loss(z))), fg.jit(fg.grad(lambda z: fnp.sum(loss(z))))):
