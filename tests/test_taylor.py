@@ -21,8 +21,8 @@ from funcgrad.ops.elementwise import div_p
 from funcgrad.ops.structural import instantiate
 
 ORDER = 4
-LIMITS = {"gammainc": (1, "the second derivative with respect to a is not available")}
-"""Rows that have fewer derivatives, and what the library says when one more is asked for."""
+AMPLIFIED = {"funm": 64, "reduce_precision": 64}
+"""Rows whose rounding errors are larger by a factor: the eigenvectors of funm amplify them, reduce_precision makes some."""
 
 
 def forward(f, order):
@@ -38,12 +38,12 @@ def nested(f, t, order):
         return [forward(f, k)(t) for k in range(order + 1)]
 
 
-def close(found, expected, precision=np.float64):
+def close(found, expected, precision=np.float64, factor=1.0):
     """Equal types, and values to some units of the largest one."""
     for x, y in zip(fg.tree.leaves(found), fg.tree.leaves(expected), strict=True):
         x, y = np.asarray(x), np.asarray(y)
         assert x.dtype == y.dtype and x.shape == y.shape
-        scale = 2.0 ** 10 * max(np.finfo(t).eps for t in (y.dtype, precision) if np.dtype(t).kind in "fc")
+        scale = factor * 2.0 ** 10 * max(np.finfo(t).eps for t in (y.dtype, precision) if np.dtype(t).kind in "fc")
         np.testing.assert_allclose(x, y, rtol=scale, atol=scale * max(1.0, np.abs(y).max(initial=0)))
 
 
@@ -92,8 +92,7 @@ class Line:
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.order], ids=str)
 def test_taylor_and_reverse_mode_equal_nested_forward_mode(operation):
-    line = Line(operation)
-    order, reason = LIMITS.get(operation.name, (ORDER, None))
+    line, order, factor = Line(operation), ORDER, AMPLIFIED.get(operation.name, 1.0)
     expected = nested(line.along, 0.0, order)
     assert all(np.isfinite(np.asarray(y)).all() for ys in expected for y in ys)
 
@@ -105,17 +104,14 @@ def test_taylor_and_reverse_mode_equal_nested_forward_mode(operation):
 
     for run in (series_and_gradient, fg.jit(series_and_gradient)):
         series, gradients = run(*line.points)
-        close(series, expected)
-        close(line.slope(gradients), line.number(expected[order]), line.precision)
-    if order == ORDER:
-        reverse = line.along
-        for k in range(1, ORDER + 1):
-            reverse = fg.grad((lambda t: line.number(line.along(t))) if k == 1 else reverse)
-            close(reverse(0.0), line.number(expected[k]), line.precision)
-        close(fg.taylor(fg.grad(lambda t: line.number(line.along(t))), 0.0, 3)[3], line.number(expected[4]), line.precision)
-    else:
-        with pytest.raises(fg.errors.MissingRuleError, match=reason):
-            line.series(*line.points, order=order + 1)
+        close(series, expected, factor=factor)
+        close(line.slope(gradients), line.number(expected[order]), line.precision, factor)
+    reverse = line.along
+    for k in range(1, ORDER + 1):
+        reverse = fg.grad((lambda t: line.number(line.along(t))) if k == 1 else reverse)
+        close(reverse(0.0), line.number(expected[k]), line.precision, factor)
+    fourth = fg.taylor(fg.grad(lambda t: line.number(line.along(t))), 0.0, 3)[3]
+    close(fourth, line.number(expected[4]), line.precision, factor)
 
 
 SHIFTED = {"betainc": 10, "polar_harmonic": 19, "hyp1f1": 14, "hyp2f1": 20}
@@ -123,7 +119,7 @@ SHIFTED = {"betainc": 10, "polar_harmonic": 19, "hyp1f1": 14, "hyp2f1": 20}
 that the number of equations grows faster. By how much more at twice the order."""
 
 
-@pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.order and o.name not in LIMITS], ids=str)
+@pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.order], ids=str)
 def test_the_cost_is_a_power_of_the_order(operation):
     """Twice the order takes at most 6.5 times the equations: far from 2**k, which would be 16 times as many."""
     line = Line(operation)
@@ -346,8 +342,8 @@ WRONG = {
     "no order": (lambda: fg.taylor(fnp.sin, 1.0, 2.0), ValueError, "order must be an integer"),
     "direction": (lambda: fg.taylor(fnp.sin, np.ones(2), 2, np.ones(3)), TypeError, r"taylor: the direction(.|\n)*float64\[3\](.|\n)*float64\[2\]"),
     "direction's tree": (lambda: fg.taylor(lambda x: x["a"], {"a": 1.0}, 2, 1.0), ValueError, "another structure"),
-    "no rule": (lambda: fg.taylor(lambda x: sp.random_gamma_grad(x, 1.0), 2.0, 1), fg.errors.MissingRuleError,
-                "Taylor mode: the operation random_gamma_grad has no rule(.|\n)*second derivative of a gamma sample"),
+    "no rule": (lambda: fg.taylor(lambda x: sp.polygamma(x, 1.0), 2.0, 1), fg.errors.MissingRuleError,
+                "the operation polygamma has no rule"),
     "lengths": (lambda: jet(fnp.add, (1.0, 2.0), ([1.0], [1.0, 2.0])), ValueError, r"series of lengths \[1, 2\]"),
     "count": (lambda: jet(fnp.add, (1.0, 2.0), ([1.0],)), ValueError, "2 primals"),
     "entry": (lambda: jet(fnp.sin, (1.0,), ([1.0, np.ones(2)],)), TypeError, r"entry 1(.|\n)*float64\[2\]"),

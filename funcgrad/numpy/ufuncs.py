@@ -222,7 +222,8 @@ def hypot(x1: Any, x2: Any, /) -> Any:
 
 def sinc(x: Any, /) -> Any:
     """sin(pi x) / (pi x), and 1 at x = 0. Near 0 it is its Taylor polynomial, so its derivatives there are right."""
-    return sin_over(multiply(inexact_arg("sinc", x), math.pi))
+    x = multiply(inexact_arg("sinc", x), math.pi)
+    return convert_element_type(sin_over(x), x.dtype, weak_type=x.aval.weak_type)
 
 
 def angle(z: Any, deg: bool = False) -> Any:

@@ -32,7 +32,7 @@ def mode(a: Any, axis: int | None = 0, nan_policy: str = "propagate", keepdims: 
     "raise", ValueError for others than "propagate".
 
     >>> mode(fnp.array([3, 1, 3, 1, 2]))
-    ModeResult(mode=Array(1, dtype=int64), count=Array(2, dtype=int32))
+    ModeResult(mode=Array(1, dtype=int64), count=Array(2, dtype=int64))
     """
     _check_policy("mode", nan_policy)
     a = fnp.atleast_1d(fnp.asarray(a))
