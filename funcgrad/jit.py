@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from funcgrad import compiler
 from funcgrad.compiler import report
+from funcgrad.compiler.memory import uncollected
 from funcgrad.core.array import Array, DeviceArray, describe
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.pretty import Text
@@ -283,7 +284,7 @@ class Jitted:
 
         of_dynamic.__name__ = function_name(self._fun)
         flat = FlatFunction(of_dynamic, tree, "jit")
-        with quiet():
+        with quiet(), uncollected():
             jaxpr, captured = stage(flat, avals, function_name(self._fun))
         return Program(jaxpr, captured, flat.out_tree)
 

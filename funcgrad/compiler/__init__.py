@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from funcgrad import passes
-from funcgrad.compiler import cache, kernel
+from funcgrad.compiler import cache, kernel, memory
 from funcgrad.compiler.program import Executable
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Jaxpr
@@ -41,7 +41,8 @@ def executable(jaxpr: Jaxpr, donated: Sequence[int] = ()) -> Executable:
     if found is None:
         (hits, misses), compiling = cache.counts(), kernel.compile_seconds
         start = time.perf_counter()
-        program = passes.run(jaxpr)
+        with memory.uncollected():
+            program = passes.run(jaxpr)
         middle = time.perf_counter()
         found = Executable(program, donated)
         compiling = kernel.compile_seconds - compiling

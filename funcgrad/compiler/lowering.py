@@ -30,6 +30,10 @@ LONG = 16
 """Neighbouring elements from which a part of an array is worth writing in its place."""
 
 
+FEW_PARTS = 8
+"""Parts of a result up to which a kernel reads all of them for an element; more are a loop for each element."""
+
+
 class Lowering(Fusion):
     """Makes nodes of equations."""
 
@@ -215,6 +219,21 @@ class Lowering(Fusion):
         return node is not None and node.out is atom and node.kind in ("map", "reduce") \
             and self.inside(node.cluster, atom) and self.uses[atom] == 1
 
+    def sum_of_slices(self, parts: Var, total: Var, equation: Equation | None) -> None:
+        """The slices of an array along its first axis, added in order: a kernel that reads all of them side by side."""
+        count, *shape = parts.aval.shape
+        result: Var | None = None
+        for k in range(count):
+            part = Var(total.aval)
+            view = View(self.views[parts].buffer, tuple(shape), row_major(shape), k * total.aval.size)
+            self.alias(part, parts, view, None)
+            if result is None:
+                result = part
+            else:
+                more = total if k == count - 1 else Var(total.aval)
+                self.fuse(Node((result, part), (more,), "map", "{0} + {1}", equation=equation))
+                result = more
+
     def multiply_and_add(self, lhs: Var, rhs: Var, out: Var, dimensions: tuple) -> bool:
         """The contraction as a product over all axes, in the order in which the larger operand lies in memory, and a sum."""
         (lc, rc), (lb, rb) = dimensions
@@ -377,8 +396,11 @@ class Lowering(Fusion):
         total = Var(shaped_array(kernel.parts[1:], out.aval.dtype)) if kernel.order else out
         node.outs = (parts,)
         self.alone(node)
-        last = len(kernel.parts) - 1  # each element is a row, so that the sum is one kernel
-        self.reduce(self.permuted(parts, (*range(1, last + 1), 0)), total, (last,), ("{0} + {1}", "0"))
+        if 1 < kernel.parts[0] <= FEW_PARTS:
+            self.sum_of_slices(parts, total, node.equation)
+        else:
+            last = len(kernel.parts) - 1  # each element is a row, so that the sum is one kernel
+            self.reduce(self.permuted(parts, (*range(1, last + 1), 0)), total, (last,), ("{0} + {1}", "0"))
         if kernel.order:
             self.alias(out, total, self.views[total].transpose(kernel.order), kernel.order)
 

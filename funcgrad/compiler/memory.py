@@ -5,10 +5,12 @@ recycled blocks, because the first touch of fresh pages costs as much as the ari
 """
 from __future__ import annotations
 
+import gc
 import math
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -106,3 +108,19 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if nbytes < POOLED:
         return np.empty(shape, dtype)
     return np.ndarray(shape, dtype, buffer=block(nbytes))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Inside, Python looks for no garbage: for code that makes many objects and no cycles of them.
+
+    Where Numba is loaded, one look at all objects takes 0.1 s, several times what it takes to schedule a program.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

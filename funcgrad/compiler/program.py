@@ -40,7 +40,8 @@ class Executable:
     """
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = ()):
-        self.schedule = schedule(jaxpr)
+        with memory.uncollected():
+            self.schedule = schedule(jaxpr)
         self.pairs = donation.pair(self.schedule, [i for i in donated if jaxpr.in_avals[i].shape])
         self.frames: list[_Frame] = []
         self.place_results(jaxpr)

@@ -182,7 +182,7 @@ def _parts(plan: Plan) -> int:
     if not axes or not axes[0].steps[1] or axes[0].dim is not None:
         return 1
     total, updates = math.prod(plan.shape), math.prod([axis.size for axis in axes])
-    count = min(MOST_PARTS, updates // (2 * total), updates // CHUNK)
+    count = min(MOST_PARTS, updates // (4 * total), updates // CHUNK)
     return 1 << count.bit_length() - 1 if count else 1
 
 
