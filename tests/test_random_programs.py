@@ -584,7 +584,7 @@ def test_eager_staged_and_numpy_agree(program):
 
 
 @given(programs())
-@profile(100)
+@profile(160)
 def test_first_derivatives(program):
     args, tangents, tolerance = program.inputs, directions(program), rounding(program)
     outs, dots = fg.jvp(program, args, tangents)
@@ -611,7 +611,7 @@ def test_first_derivatives(program):
 
 
 @given(programs(), st.lists(st.sampled_from([0, -1, None]), min_size=3, max_size=3))
-@profile(80)
+@profile(120)
 def test_batches_equal_loops(program, axes):
     args, tolerance = program.inputs, rounding(program)
     axes = [0 if i == 0 and axes[0] is None else d for i, d in enumerate(axes[:len(args)])]
