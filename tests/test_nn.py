@@ -1,5 +1,6 @@
 """Activations, initial values, losses and layers, against closed forms, NumPy and finite differences."""
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -294,7 +295,7 @@ def test_a_label_that_is_not_a_class_gives_nan_where_values_are_not_known():
 
 
 def test_linear_and_sequential():
-    model = nn.Sequential(nn.Linear(4, 8), nn.relu, nn.Linear(8, 3, bias=False), nn.Activation(nn.tanh))
+    model = nn.Sequential(nn.Linear(4, 8), nn.relu, nn.Linear(8, 3, bias=False), nn.Lambda(nn.tanh))
     params, state = model.init(KEY)
     assert state == {} and set(params) == {"0", "2"} and set(params["2"]) == {"weight"}
     assert params["0"]["weight"].shape == (4, 8) and params["0"]["weight"].dtype == np.float32
@@ -335,7 +336,7 @@ def test_layers_are_values():
 class Counter(nn.Layer):
     """A layer with state: adds how often it was called."""
 
-    def init(self, key):
+    def init(self, key, example=None):
         return {}, {"calls": fnp.zeros((), np.int32)}
 
     def apply(self, params, state, x, key=None, train=False):
@@ -362,6 +363,59 @@ def test_layers_refuse_what_does_not_fit():
         layer(params, 1.0)
     with pytest.raises(TypeError, match="argument 1 is not a layer"):
         nn.Sequential(layer, 3)
+
+
+@dataclass(frozen=True)
+class Gated(nn.Composite):
+    """A layer in ten lines."""
+
+    features: int
+
+    def parts(self):
+        return {"value": nn.Linear(None, self.features), "gate": nn.Linear(None, self.features), "calls": Counter()}
+
+    def forward(self, run, x):
+        return run("calls", run("value", x)) * nn.sigmoid(run("gate", x))
+
+
+def test_a_layer_made_of_named_parts_takes_its_sizes_from_an_example():
+    model = nn.Sequential(Gated(5), nn.relu, nn.Linear(None, 2))
+    x = fnp.ones((4, 3), np.float32)
+    for example in (x, fg.ShapeDtypeStruct((4, 3), np.float32)):
+        params, state = model.init(KEY, example)
+        assert params["0"]["gate"]["weight"].shape == (3, 5) and params["2"]["weight"].shape == (5, 2)
+        assert set(state) == {"0"} and set(state["0"]) == {"calls"}
+    y, new_state = model.apply(params, state, x)
+    assert y.shape == (4, 2) and int(new_state["0"]["calls"]["calls"]) == 1
+    with pytest.raises(ValueError, match=r"Linear\(None, 5\) at '0.value': in_features is not known(.|\n)*init\(key, example\)"):
+        model.init(KEY)
+    with pytest.raises(ValueError, match=r"Linear\(None, 2\) at '2': the last axis(.|\n)*\(4, 5\)(.|\n)*\(..., 7\)"):
+        model.apply({**params, "2": {"weight": np.ones((7, 2)), "bias": np.ones(2)}}, state, x)
+
+
+def test_capture_returns_what_each_layer_returned():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.relu, nn.Linear(4, 2)))
+    params, state = model.init(KEY)
+    x = fnp.arange(6.0).reshape(2, 3)
+    y, _, seen = fg.jit(lambda p: nn.capture(model, p, state, x))(params)
+    assert list(seen) == ["0", "1.0", "1.1", "1"]
+    np.testing.assert_array_equal(seen["1"], y)
+    np.testing.assert_array_equal(seen["1.0"], np.maximum(seen["0"], 0))
+    slope = fg.grad(lambda p: fnp.sum(nn.capture(model, p, state, x)[2]["0"]))(params)
+    np.testing.assert_array_equal(slope["0"]["bias"], np.full(4, 2.0))
+    assert not np.any(slope["1"]["1"]["weight"])
+
+
+def test_parameters_of_another_model_are_told_apart_by_path():
+    model = nn.Sequential(nn.Linear(3, 4), nn.relu, nn.Linear(4, 2))
+    params, _ = model.init(KEY)
+    nn.check_params(model, params)
+    other, _ = nn.Sequential(nn.Linear(3, 5), nn.relu, nn.Linear(5, 2, bias=False), nn.Linear(2, 2)).init(KEY)
+    with pytest.raises(ValueError, match=r"(?s)2\.bias: missing.*3\.weight: float32\[2,2\], not a parameter.*0\.weight: "
+                                         r"float32\[3,5\], expected float32\[3,4\]"):
+        nn.check_params(model, other)
+    with pytest.raises(ValueError, match=r"(?s)at '2': its params are not there.*check_params"):
+        model({"0": params["0"]}, np.ones((1, 3), np.float32))
 
 
 # ---------------------------------------------------------------- attention

@@ -8,6 +8,7 @@ Everything here is made of the public names of funcgrad; activations and ``initi
 """
 from funcgrad.nn import initializers
 from funcgrad.nn.attention import dot_product_attention
+from funcgrad.nn.containers import Lambda, Sequential
 from funcgrad.nn.functions import (
     celu,
     elu,
@@ -41,7 +42,8 @@ from funcgrad.nn.functions import (
     swish,
     tanh,
 )
-from funcgrad.nn.layers import Activation, Layer, Linear, Sequential
+from funcgrad.nn.layer import Composite, Layer, Run, capture, check_params
+from funcgrad.nn.linear import Linear
 from funcgrad.nn.losses import (
     sigmoid_binary_cross_entropy,
     softmax_cross_entropy,
@@ -50,10 +52,10 @@ from funcgrad.nn.losses import (
 )
 
 __all__ = [
-    "Activation", "Layer", "Linear", "Sequential", "celu", "dot_product_attention", "elu", "gelu", "glu",
-    "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "identity", "initializers", "leaky_relu", "log1mexp",
-    "log_sigmoid", "log_softmax", "logmeanexp", "logsumexp", "mish", "one_hot", "relu", "relu6", "selu",
-    "sigmoid", "sigmoid_binary_cross_entropy", "silu", "soft_sign", "softmax", "softmax_cross_entropy",
-    "softmax_cross_entropy_with_integer_labels", "softplus", "sparse_plus", "sparse_sigmoid", "squared_error",
-    "squareplus", "standardize", "swish", "tanh",
+    "Composite", "Lambda", "Layer", "Linear", "Run", "Sequential", "capture", "celu", "check_params",
+    "dot_product_attention", "elu", "gelu", "glu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "identity",
+    "initializers", "leaky_relu", "log1mexp", "log_sigmoid", "log_softmax", "logmeanexp", "logsumexp", "mish",
+    "one_hot", "relu", "relu6", "selu", "sigmoid", "sigmoid_binary_cross_entropy", "silu", "soft_sign", "softmax",
+    "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels", "softplus", "sparse_plus", "sparse_sigmoid",
+    "squared_error", "squareplus", "standardize", "swish", "tanh",
 ]
