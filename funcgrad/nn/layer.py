@@ -116,9 +116,10 @@ class Layer:
         if fnp.shape(x)[-1:] != (size,):
             self.fail("the last axis of x does not fit", f"x of shape {fnp.shape(x)}", f"a shape (..., {size})")
 
-    def fail(self, what: str, found: Any, expected: Any = None, instead: str | None = None) -> NoReturn:
-        """Raises ValueError with the layer, its place in the model, and what went wrong with it."""
-        raise ValueError(message(f"{self}{_place()}: {what}", found, expected, instead))
+    def fail(self, what: str, found: Any, expected: Any = None, instead: str | None = None,
+             error: type[Exception] = ValueError) -> NoReturn:
+        """Raises ValueError, or another error, with the layer, its place in the model, and what went wrong with it."""
+        raise error(message(f"{self}{_place()}: {what}", found, expected, instead))
 
 
 class Composite(Layer):
