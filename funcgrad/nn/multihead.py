@@ -21,8 +21,8 @@ import numpy as np
 import funcgrad.numpy as fnp
 from funcgrad import lax
 from funcgrad.errors import ConcretizationTypeError, message
-from funcgrad.nn._standin import Dropout
 from funcgrad.nn.attention import attend
+from funcgrad.nn.dropout import Dropout
 from funcgrad.nn.initializers import Initializer, lecun_normal
 from funcgrad.nn.layer import Composite, Layer, Run
 from funcgrad.nn.linear import Linear

@@ -21,7 +21,7 @@ import numpy as np
 
 import funcgrad.numpy as fnp
 from funcgrad import lax, random, tree
-from funcgrad.nn._standin import Dropout
+from funcgrad.nn.dropout import Dropout
 from funcgrad.nn.functions import sigmoid, tanh
 from funcgrad.nn.initializers import Initializer, lecun_normal, orthogonal, zeros
 from funcgrad.nn.layer import Composite, Layer, Run

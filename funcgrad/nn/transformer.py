@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.nn._standin import Dropout, LayerNorm
+from funcgrad.nn.dropout import Dropout
 from funcgrad.nn.functions import gelu
 from funcgrad.nn.layer import Composite, Layer, Run
 from funcgrad.nn.linear import Linear
 from funcgrad.nn.multihead import MultiHeadAttention
+from funcgrad.nn.normalization import LayerNorm
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class TransformerBlock(Composite):
       features, heads, key_value_heads, causal, rotary: as in ``MultiHeadAttention``.
       ratio: the hidden layer of the second part has ``ratio * features`` numbers.
       activation: of the hidden layer.
-      norm: the kind of normalisation: a function of the number of features that returns a layer.
+      norm: the kind of normalisation, as ``LayerNorm`` or ``RMSNorm``: ``norm(features, dtype=dtype)`` is a layer.
       norm_first: normalise what enters a part (Xiong et al., https://arxiv.org/abs/2002.04745); if False, the sum behind it:
         ``norm(x + part(x))``, as Vaswani et al. did.
       cross: between the two a third part attends to ``memory``, as in a decoder.
@@ -55,7 +56,7 @@ class TransformerBlock(Composite):
     rotary: bool = False
     ratio: float = 4
     activation: Callable = gelu
-    norm: Callable[[int], Layer] = LayerNorm
+    norm: Callable[..., Layer] = LayerNorm
     norm_first: bool = True
     cross: bool = False
     dropout: float = 0.0
@@ -65,15 +66,15 @@ class TransformerBlock(Composite):
     def parts(self) -> dict[str, Layer]:
         hidden = int(self.ratio * self.features)
         common = {"dropout": self.dropout, "bias": self.bias, "dtype": self.dtype}
-        parts = {"attention_norm": self.norm(self.features),
+        parts = {"attention_norm": self.norm(self.features, dtype=self.dtype),
                  "attention": MultiHeadAttention(self.features, self.heads, self.key_value_heads, causal=self.causal,
                                                  rotary=self.rotary, **common),
-                 "mlp_norm": self.norm(self.features),
+                 "mlp_norm": self.norm(self.features, dtype=self.dtype),
                  "up": Linear(self.features, hidden, self.bias, dtype=self.dtype),
                  "down": Linear(hidden, self.features, self.bias, dtype=self.dtype),
                  "dropout": Dropout(self.dropout)}
         if self.cross:
-            parts["cross_norm"] = self.norm(self.features)
+            parts["cross_norm"] = self.norm(self.features, dtype=self.dtype)
             parts["cross_attention"] = MultiHeadAttention(self.features, self.heads, self.key_value_heads,
                                                           memory_features=self.features, **common)
         return parts
