@@ -10,7 +10,6 @@ import pytest
 import funcgrad as fg
 import funcgrad.numpy as fnp
 from funcgrad import nn
-from funcgrad.test_util import check_grads
 
 KEY = fg.random.key(0)
 TORCH = json.loads((Path(__file__).parent / "reference" / "torch_sequences.json").read_text())
