@@ -67,14 +67,18 @@ class Cell(Layer):
         return {"carry": self.init_carry((batch,), self.dtype)}
 
     def project(self, params: Any, x: Any) -> Any:
-        """x @ input + bias, for x of shape (..., in_features)."""
-        weight, _, *bias = self.entries("params", params, "input", "recurrent", *(["bias"] if self.bias else []))
+        """x @ input, for x of shape (..., in_features)."""
+        weight, *_ = self.entries("params", params, "input", "recurrent", *(["bias"] if self.bias else []))
         self.check_last_axis(x, fnp.shape(weight)[0])
-        return x @ weight + bias[0] if bias else x @ weight
+        return x @ weight
 
     def step(self, params: Any, carry: Any, projected: Any) -> tuple[Any, Any]:
         """The next carry, and the output."""
         raise NotImplementedError(f"{type(self).__name__} does not define step")
+
+    def biased(self, params: Any, z: Any) -> Any:
+        """z + bias. A step adds it: it has z in the cache, and adds up the bias's gradient there."""
+        return z + params["bias"] if self.bias else z
 
     def begin(self, state: Any, projected: Any, shape: tuple[int, ...]) -> Any:
         """The carry of the state, or that to begin with if it has none. Raises ValueError if it does not fit."""
@@ -107,7 +111,7 @@ class RNNCell(Cell):
     activation: Callable = tanh
 
     def step(self, params: Any, carry: Any, projected: Any) -> tuple[Any, Any]:
-        h = self.activation(projected + carry @ params["recurrent"])
+        h = self.activation(self.biased(params, projected + carry @ params["recurrent"]))
         return h, h
 
 
@@ -143,7 +147,7 @@ class LSTMCell(Cell):
 
     def step(self, params: Any, carry: Any, projected: Any) -> tuple[Any, Any]:
         h, c = carry
-        i, f, g, o = fnp.split(projected + h @ params["recurrent"], 4, -1)
+        i, f, g, o = fnp.split(self.biased(params, projected + h @ params["recurrent"]), 4, -1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
         return (h, c), h
@@ -174,7 +178,7 @@ class GRUCell(Cell):
         return params | ({"recurrent_bias": zeros(key, (self.features,), self.dtype)} if self.bias else {}), state
 
     def step(self, params: Any, carry: Any, projected: Any) -> tuple[Any, Any]:
-        r, z, n = fnp.split(projected, 3, -1)
+        r, z, n = fnp.split(self.biased(params, projected), 3, -1)
         a, b, m = fnp.split(carry @ params["recurrent"], 3, -1)
         n = tanh(n + sigmoid(r + a) * (m + params["recurrent_bias"] if self.bias else m))
         u = sigmoid(z + b)
