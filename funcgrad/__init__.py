@@ -4,7 +4,7 @@
     >>> fg.grad(lambda x: fnp.sum(fnp.sin(x) * x))(fnp.array([0.0, 1.0]))
     Array([0.        , 1.38177329], dtype=float64)
 
-``numpy``, ``lax``, ``random``, ``tree``, ``nn`` and ``optim`` are submodules; README.md names what there is.
+``numpy``, ``lax``, ``random``, ``tree``, ``nn``, ``optim`` and ``training`` are submodules; README.md names what there is.
 """
 import importlib as _importlib
 
@@ -77,8 +77,8 @@ from funcgrad.transforms.taylor import taylor
 
 
 def __getattr__(name: str):
-    """``nn``, ``optim`` and the modules of ``scipy`` and ``experimental`` are loaded when they are first asked for."""
-    if name in ("experimental", "nn", "optim", "scipy"):
+    """``nn``, ``optim``, ``training``, and the modules of ``scipy`` and ``experimental``, are loaded when first asked for."""
+    if name in ("experimental", "nn", "optim", "scipy", "training"):
         return _importlib.import_module(f"funcgrad.{name}")
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
@@ -95,5 +95,5 @@ __all__ = [
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",
-    "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
+    "training", "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
 ]

@@ -1,0 +1,236 @@
+"""The training loop.
+
+In: a loss, parameters, data and an optimiser. Out: the trained parameters, and what was measured on the way.
+
+    def loss(params, state, batch, key):
+        logits, state = model.apply(params, state, batch["x"], key, train=True)
+        value = nn.softmax_cross_entropy_with_integer_labels(logits, batch["y"], reduction="mean")
+        return value, (state, {"accuracy": fnp.mean(fnp.argmax(logits, -1) == batch["y"])})
+
+    result = fit(loss, params, data, state=state, optimizer=optim.adam(1e-3), epochs=20, key=key)
+
+The loop is a function of its arguments: docs/training.md shows it written by hand.
+"""
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from funcgrad import optim
+from funcgrad.errors import message
+from funcgrad.training.nonfinite import Call, explain
+from funcgrad.training.pipeline import Data
+from funcgrad.training.step import Loss, Means, scalars, training_step
+
+try:
+    from tqdm import tqdm
+except ImportError:
+    tqdm = None
+
+
+class EarlyStopping(NamedTuple):
+    """Stop when ``metric`` has not become better by more than ``min_delta`` for ``patience`` records that have it."""
+
+    metric: str = "eval_loss"
+    patience: int = 5
+    min_delta: float = 0.0
+    mode: str = "min"
+
+
+class Best(NamedTuple):
+    """The parameters and state after the step in which the metric of ``early_stopping`` was best."""
+
+    step: int
+    value: float
+    params: Any
+    state: Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """What callbacks get: the means of the metrics since the last record, the evaluation, and where training is."""
+
+    step: int
+    epoch: int
+    seconds: float
+    metrics: dict[str, float]
+    params: Any = field(repr=False)
+    state: Any = field(repr=False)
+
+    def line(self) -> dict[str, float]:
+        """The numbers, as in the log."""
+        return {"step": self.step, "epoch": self.epoch, "seconds": round(self.seconds, 3), **self.metrics}
+
+
+class Result(NamedTuple):
+    """Where training ended; ``history`` holds a dict for each record, ``best`` is None without ``early_stopping``."""
+
+    params: Any
+    state: Any
+    optimizer_state: Any
+    step: int
+    history: list[dict[str, float]]
+    best: Best | None
+
+
+@dataclass
+class _Run:
+    """What goes from step to step."""
+
+    params: Any
+    state: Any
+    optimizer_state: Any
+    step: int = 0
+    position: dict[str, int] = field(default_factory=lambda: {"epoch": 0, "item": 0})
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: Best | None = None
+    waited: int = 0
+    stopped: bool = False
+
+
+def fit(loss: Loss, params: Any, data: Data, *, optimizer: optim.GradientTransformation, state: Any = None, key: Any = None,
+        epochs: int | None = None, steps: int | None = None, every: int | None = None,
+        evaluate: Callable[[Any, Any], dict[str, float]] | None = None, evaluate_every: int = 1,
+        callbacks: Sequence[Callable[[Record], Any]] = (), log: str | os.PathLike | None = None,
+        early_stopping: EarlyStopping | None = None, progress: bool | None = None, stop_on_nonfinite: bool = True) -> Result:
+    """Takes a step of the optimiser for each batch of the data.
+
+    Args:
+      loss: ``loss(params, state, batch, key)`` returns the loss, or ``(loss, (state, metrics))`` with the layers' next state
+        and a dict of scalars to be averaged.
+      params: a tree of arrays.
+      data: of batches, as ``from_arrays(arrays).shuffle(key).batch(64)``.
+      optimizer: such as ``optim.adam(1e-3)``.
+      state: the layers' state, which the loss gets and returns; {} unless given.
+      key: step i gets ``fold_in(key, i)``; None if the loss draws no random numbers.
+      epochs, steps: how many passes over the data, how many steps; with both, what is reached first.
+      every: the number of steps between records; an epoch unless given. A last record is made at the end.
+      evaluate: ``evaluate(params, state)`` returns a dict of numbers, recorded as "eval_...": see ``evaluator``.
+      evaluate_every: the number of records from one evaluation to the next; the last record has one in any case.
+      callbacks: functions of a ``Record``. One that returns True ends the training.
+      log: a file of JSON lines, one for each record, written at once.
+      early_stopping: ends the training when a metric does not improve; ``result.best`` has the best parameters.
+      progress: whether to show a bar on stderr; by default if tqdm is installed and stderr is a terminal.
+      stop_on_nonfinite: False goes on after a loss that is NaN or infinite, for an optimiser that skips such steps.
+
+    Raises NonFiniteLossError for a loss that is NaN or infinite, with the first layer and the line where it arose, ValueError
+    for data without batches, and TypeError for a loss that returns something else.
+    """
+    if epochs is None and steps is None:
+        raise ValueError(message("fit: when to end is not known", "neither epochs nor steps", None, "fit(..., epochs=10)"))
+    if not isinstance(data, Data):
+        raise TypeError(message("fit: data is not a source of batches", type(data).__name__, "Data",
+                                "from_arrays(arrays).shuffle(key).batch(64), or from_iterable(batches)"))
+    epochs, steps = (math.inf if n is None else n for n in (epochs, steps))
+    step = training_step(loss, optimizer)
+    run = _Run(params, {} if state is None else state, optimizer.init(params))
+    means, before = Means(), None
+    with _log_file(log, run.history) as write, _bar(progress, data, epochs, steps, run.step) as show:
+        listeners = [write, *([_stopping(run, early_stopping)] if early_stopping else []), *callbacks]
+        started = time.perf_counter() - run.seconds
+        for batch, position in _batches(data, run.position, epochs) if run.step < steps and not run.stopped else ():
+            call = Call(run.params, run.state, batch, key, run.step)
+            run.params, run.state, run.optimizer_state, measured = step(
+                run.params, run.state, run.optimizer_state, batch, key, run.step)
+            metrics = {name: float(value) for name, value in measured.items()}
+            if stop_on_nonfinite and not math.isfinite(metrics["loss"]):
+                raise explain(loss, metrics["loss"], run.position["epoch"], call, before)
+            before = call
+            means.add(metrics, batch)
+            show(metrics["loss"])
+            run.step, run.position = run.step + 1, position
+            over = run.step >= steps or position["epoch"] >= epochs
+            if over or (position["item"] == 0 if every is None else run.step % every == 0):
+                metrics = means.take()
+                if evaluate is not None and (over or (len(run.history) + 1) % evaluate_every == 0):
+                    found = scalars("evaluate", evaluate(run.params, run.state))
+                    metrics |= {f"eval_{name}": float(value) for name, value in found.items()}
+                run.seconds = time.perf_counter() - started
+                record = Record(run.step, position["epoch"], run.seconds, metrics, run.params, run.state)
+                run.history.append(record.line())
+                run.stopped = any([listen(record) is True for listen in listeners])
+            if over or run.stopped:
+                break
+    return Result(run.params, run.state, run.optimizer_state, run.step, run.history, run.best)
+
+
+def _batches(data: Data, position: dict[str, int], epochs: float) -> Iterator[tuple[Any, dict[str, int]]]:
+    """Each batch with the position after it, which after the last one of an epoch is the start of the next epoch.
+
+    One batch is read ahead, to know the last one.
+    """
+    while position["epoch"] < epochs:
+        epoch, iteration = position["epoch"], data.iterate(position)
+        batch = next(iteration, _END)
+        if batch is _END and not position["item"]:
+            raise ValueError(message("fit: the data holds no batches", f"nothing in epoch {epoch}", "at least one batch"))
+        while batch is not _END:
+            position = iteration.state()
+            following = next(iteration, _END)
+            yield batch, position if following is not _END else {"epoch": epoch + 1, "item": 0}
+            batch = following
+        position = {"epoch": epoch + 1, "item": 0}
+
+
+def _stopping(run: _Run, rule: EarlyStopping) -> Callable[[Record], bool]:
+    """Keeps the best parameters; tells when to stop."""
+    if rule.mode not in ("min", "max"):
+        raise ValueError(message("EarlyStopping: there is no such mode", repr(rule.mode), "'min' or 'max'"))
+
+    def compare(record: Record) -> bool:
+        if rule.metric not in record.metrics:
+            if rule.metric.startswith("eval_"):  # not every record has an evaluation
+                return False
+            raise ValueError(message("fit: the metric of early_stopping is not measured", repr(rule.metric),
+                                     f"one of {', '.join(map(repr, record.metrics))}"))
+        value = record.metrics[rule.metric]
+        gain = 0.0 if run.best is None else run.best.value - value if rule.mode == "min" else value - run.best.value
+        if run.best is None or gain > rule.min_delta:
+            run.best, run.waited = Best(record.step, value, record.params, record.state), 0
+        else:
+            run.waited += 1
+        return run.waited >= rule.patience
+
+    return compare
+
+
+@contextmanager
+def _log_file(path: str | os.PathLike | None, history: list[dict]) -> Iterator[Callable[[Record], None]]:
+    """A function that writes a line for a record. The file begins with the lines of the history."""
+    if path is None:
+        yield lambda record: None
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        def write(*lines: dict) -> None:
+            file.writelines([json.dumps(line) + "\n" for line in lines])
+            file.flush()
+
+        write(*history)
+        yield lambda record: write(record.line())
+
+
+@contextmanager
+def _bar(progress: bool | None, data: Data, epochs: float, steps: float, done: int) -> Iterator[Callable[[float], None]]:
+    """A function that moves the bar by a step and shows the loss."""
+    if tqdm is None or not (sys.stderr.isatty() if progress is None else progress):
+        yield lambda loss: None
+        return
+    length = data.length()
+    total = min(steps, math.inf if length is None else length * epochs)
+    with tqdm(total=None if total == math.inf else total, initial=done, desc="training", unit=" steps", leave=False) as bar:
+        def show(loss: float) -> None:
+            bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+            bar.update()
+
+        yield show
+
+
+_END = object()
