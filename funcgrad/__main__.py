@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import random, tree
-from funcgrad.training import files
+from funcgrad.training import files, program
 from funcgrad.training.classifier import (
     DEFAULT_LEARNING_RATES,
     OPTIMIZERS,
@@ -54,14 +54,17 @@ examples:
   python -m funcgrad --model 128,64 --epochs 50 --save my.st         two hidden layers, another file
   python -m funcgrad --data iris.npz --model linear                  your data, softmax regression
   python -m funcgrad --load funcgrad-digits.safetensors --epochs 0   evaluate saved parameters
+  python -m funcgrad train --help                                    other models: images, text, sequences
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
-    options = parse(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return run(options)
+        if arguments[:1] == ["train"]:
+            return program.main(arguments[1:], number)
+        return run(parse(arguments))
     except UserError as error:
         print(f"funcgrad: {error}", file=sys.stderr)
         return 2
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="funcgrad", description=DESCRIPTION, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
