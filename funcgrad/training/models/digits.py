@@ -21,14 +21,14 @@ from funcgrad.transforms.batching import vmap
 STEPS, BATCH_SIZE, LEARNING_RATE = 1600, 64, 2e-3
 
 
-def build_model(classes: int) -> nn.Sequential:
+def build_model(classes: int, dropout: float = 0.3) -> nn.Sequential:
     """Three convolutions, each normalised, and a linear classifier of what the last one saw in its four quarters."""
 
     def convolution(features: int) -> list:
         return [nn.Conv2d(None, features, 3, bias=False), nn.BatchNorm(features), nn.relu]
 
     return nn.Sequential(*convolution(32), *convolution(64), nn.MaxPool((2, 2)), *convolution(64), nn.AdaptiveMaxPool((2, 2)),
-                         nn.Flatten(), nn.Dropout(0.3), nn.Linear(None, classes))
+                         nn.Flatten(), nn.Dropout(dropout), nn.Linear(None, classes))
 
 
 def moved(key: Any, images: Any) -> Any:
