@@ -89,14 +89,11 @@ def test_the_transformer_learns_a_text(capsys, tmp_path, small):
     assert "it writes" in printed
 
 
-def test_writing_with_a_cache_is_writing_without(monkeypatch):
+def test_writing_with_a_cache_is_writing_without():
     model = text.Writer(11, features=16, heads=2, depth=2)
     params, state = model.init(KEY)
     start, count = np.array([3, 1, 4], np.uint8), 6
-    monkeypatch.setattr(text, "TEMPERATURE", 1e-6)  # the likeliest character
-    text.write.clear_cache()
-    found = np.asarray(text.write(model, params, KEY, start, count))
-    text.write.clear_cache()
+    found = np.asarray(text.write(model, params, KEY, start, count, 1e-6))  # the likeliest characters
     tokens = list(start)
     for _ in range(count):
         tokens.append(int(fnp.argmax(model(params, np.array([tokens]))[0, -1])))

@@ -40,7 +40,8 @@ def digits(params: Any, state: Any, rate: float) -> tuple[Callable, Any, Any]:
     def batch_norm(params: Any, state: Any, x: Any) -> tuple[Any, Any]:
         mean, variance = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
         count = x.size // x.shape[-1]
-        state = {**state, "mean": 0.9 * state["mean"] + 0.1 * mean, "var": 0.9 * state["var"] + 0.1 * variance * count / (count - 1)}
+        state = {**state, "mean": 0.9 * state["mean"] + 0.1 * mean,
+                 "var": 0.9 * state["var"] + 0.1 * variance * count / (count - 1)}
         return (x - mean) * lax.rsqrt(variance + 1e-5) * params["scale"] + params["bias"], state
 
     def pool(x: Any) -> Any:
@@ -49,7 +50,8 @@ def digits(params: Any, state: Any, rate: float) -> tuple[Callable, Any, Any]:
     def objective(params: Any, state: Any, x: Any, y: Any) -> tuple:
         after = {}
         for i, pooled in ((0, False), (3, True), (7, True)):
-            x = lax.conv_general_dilated(x, params[str(i)]["weight"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = lax.conv_general_dilated(x, params[str(i)]["weight"], (1, 1), "SAME",
+                                         dimension_numbers=("NHWC", "HWIO", "NHWC"))
             x, after[str(i + 1)] = batch_norm(params[str(i + 1)], state[str(i + 1)], x)
             x = jax.nn.relu(x)
             x = pool(x) if pooled else x

@@ -58,17 +58,18 @@ def pieces(tokens: np.ndarray, length: int) -> np.ndarray:
 
 
 @partial(jit, static_argnums=(0, 4))
-def write(model: Writer, params: Any, key: Any, start: Any, count: int) -> Any:
+def write(model: Writer, params: Any, key: Any, start: Any, count: int, temperature: float = TEMPERATURE) -> Any:
     """``count`` characters behind those of ``start``, drawn one after the other.
 
-    Each character is computed once: the keys and values of those before it are in the cache.
+    Each character is computed once: the keys and values of those before it are in the cache. A low temperature prefers the
+    likeliest.
     """
     cache = model.init_cache(1, len(start) + count)
     logits, cache = model.apply(params, cache, start[None])
 
     def step(carry: Any, key: Any) -> Any:
         logits, cache = carry
-        token = random.categorical(key, logits / TEMPERATURE)
+        token = random.categorical(key, logits / temperature)
         logits, cache = model.apply(params, cache, token[:, None])
         return (logits[:, -1], cache), token[0]
 
