@@ -27,8 +27,8 @@ from funcgrad.core.primitive import (
     Linear,
     LinearIn,
     Native,
-    Partials,
     No,
+    Partials,
     Primitive,
 )
 from funcgrad.core.stage import as_value
