@@ -102,6 +102,7 @@ from funcgrad.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerN
 from funcgrad.nn.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
 from funcgrad.nn.positions import rotary_embedding, sinusoidal_positions
 from funcgrad.nn.recurrent import GRU, LSTM, RNN, Cell, GRUCell, LSTMCell, Recurrent, RNNCell
+from funcgrad.nn.summary import summary
 from funcgrad.nn.transformer import TransformerBlock
 from funcgrad.nn.vectors import cosine_similarity, normalize, pairwise_distance
 from funcgrad.nn.weight_norms import SpectralNorm, WeightNorm
@@ -122,6 +123,6 @@ __all__ = [
     "rotary_embedding", "selu", "sigmoid", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss", "silu",
     "sinusoidal_positions", "smooth_l1_loss", "soft_margin_loss", "soft_shrink", "soft_sign", "softmax",
     "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels", "softmin", "softplus", "sparse_plus",
-    "sparse_sigmoid", "squared_error", "squareplus", "standardize", "swiglu", "swish", "tanh", "tanh_shrink",
-    "threshold", "triplet_margin_loss",
+    "sparse_sigmoid", "squared_error", "squareplus", "standardize", "summary", "swiglu", "swish", "tanh",
+    "tanh_shrink", "threshold", "triplet_margin_loss",
 ]
