@@ -31,6 +31,9 @@ class _Reparametrized(Composite):
         run.params = {**run.params, "layer": {**inner, self.name: self.computed(run, self.stored(inner))}}
         return run("layer", x, **options)
 
+    def _examples(self, parts: dict[str, Layer], example: Any) -> dict[str, Any]:
+        return {"layer": example}
+
     def stored(self, params: Any) -> Any:
         """The parameter as it is stored. Raises ValueError if the layer has none of this name."""
         if self.name not in params or isinstance(params[self.name], dict):
