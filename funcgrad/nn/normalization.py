@@ -16,6 +16,7 @@ import numpy as np
 
 import funcgrad.numpy as fnp
 from funcgrad import lax, random
+from funcgrad.custom_derivatives import custom_jvp
 from funcgrad.nn.initializers import Initializer, ones, zeros
 from funcgrad.nn.layer import Layer
 
@@ -46,13 +47,24 @@ def _moments(x: Any, axes: tuple[int, ...], mask: Any = None, axis_name: Any = N
         m = _mean(v, axes, mask)
         return m if axis_name is None else lax.pmean(m, axis_name)
 
+    @custom_jvp
+    def statistics(x: Any) -> tuple[Any, Any]:
+        middle = mean(x)
+        return middle, mean(fnp.square(x - middle))
+
+    @statistics.defjvp
+    def statistics_jvp(primals: tuple, tangents: tuple) -> tuple:
+        # What the variance owes to the mean is a sum of differences to it, 0: unless told, a backward pass would add it up.
+        (x,), (dot,) = primals, tangents
+        middle, variance = statistics(x)
+        return (middle, variance), (mean(dot), 2 * mean((x - middle) * dot))
+
     shift = _shift(x, axes, mask)
     if axis_name is not None:
         shift = lax.pmean(shift, axis_name)
-    centred = x - shift
-    rest = mean(centred)
-    centred = centred - rest
-    return centred, shift + rest, mean(fnp.square(centred))
+    near = x - shift
+    middle, variance = statistics(near)
+    return near - middle, shift + middle, variance
 
 
 # ---------------------------------------------------------------- layers
