@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcgrad import nn, random, tree
+from funcgrad import dtypes, nn, random, tree
 from funcgrad.core.array import DeviceArray
 from funcgrad.debug import nans
 from funcgrad.errors import message
@@ -122,6 +122,6 @@ def _finite(x: Any) -> bool:
     if not isinstance(x, (DeviceArray, np.ndarray, np.generic, float)):
         return True
     data = np.asarray(x)
-    return data.dtype.kind not in "fcV" or bool(np.isfinite(data).all())
+    return not dtypes.is_inexact(data.dtype) or bool(np.isfinite(data).all())
 
 
