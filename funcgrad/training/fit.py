@@ -36,6 +36,9 @@ try:
 except ImportError:
     tqdm = None
 
+HAS_BAR = tqdm is not None
+"""Whether there is a bar to show."""
+
 
 class EarlyStopping(NamedTuple):
     """Stop when ``metric`` has not become better by more than ``min_delta`` for ``patience`` records that have it."""
@@ -273,7 +276,7 @@ def _log_file(path: str | os.PathLike | None, history: list[dict]) -> Iterator[C
 @contextmanager
 def _bar(progress: bool | None, data: Data, epochs: float, steps: float, done: int) -> Iterator[Callable[[float], None]]:
     """A function that moves the bar by a step and shows the loss."""
-    if tqdm is None or not (sys.stderr.isatty() if progress is None else progress):
+    if not HAS_BAR or not (sys.stderr.isatty() if progress is None else progress):
         yield lambda loss: None
         return
     length = data.length()
