@@ -28,6 +28,9 @@ def loss(params, state, batch, key):
     return cross_entropy(MODEL, params, batch)
 
 
+STEP = training.training_step(loss, ADAM)
+
+
 @dataclass(frozen=True)
 class Counter(nn.Layer):
     """A layer that counts its calls in training, and adds noise."""
@@ -84,7 +87,7 @@ def test_it_is_the_loop_written_by_hand():
 ])
 def test_when_records_are_made(tmp_path, arguments, steps):
     seen = []
-    result = training.fit(loss, PARAMS, DATA, optimizer=ADAM, evaluate=lambda params, state: {"one": fnp.asarray(1.0)},
+    result = training.fit(STEP, PARAMS, DATA, evaluate=lambda params, state: {"one": fnp.asarray(1.0)},
                           evaluate_every=2, callbacks=[seen.append], log=tmp_path / "run.jsonl", **arguments)
     lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == steps and lines == result.history == [record.line() for record in seen]
@@ -95,7 +98,7 @@ def test_when_records_are_made(tmp_path, arguments, steps):
 
 def test_the_log_can_be_read_while_training_goes_on(tmp_path):
     lengths = []
-    training.fit(loss, PARAMS, DATA, optimizer=ADAM, epochs=3, log=tmp_path / "log",
+    training.fit(STEP, PARAMS, DATA, epochs=3, log=tmp_path / "log",
                  callbacks=[lambda record: lengths.append(len((tmp_path / "log").read_text().splitlines()))])
     assert lengths == [1, 2, 3]
 
@@ -106,7 +109,7 @@ def test_the_log_can_be_read_while_training_goes_on(tmp_path):
 def test_early_stopping_keeps_the_best(mode, values, stopped, best):
     seen, given = [], iter(values)
     rule = training.EarlyStopping("eval_score", patience=3 if values[2] == 2.5 else 2, min_delta=0.1, mode=mode)
-    result = training.fit(loss, PARAMS, DATA, optimizer=ADAM, epochs=6, evaluate=lambda params, state: {"score": next(given)},
+    result = training.fit(STEP, PARAMS, DATA, epochs=6, evaluate=lambda params, state: {"score": next(given)},
                           early_stopping=rule, callbacks=[seen.append])
     assert len(result.history) == stopped and result.best.step == 4 * best and result.best.value == values[best - 1]
     assert equal(result.best.params, seen[best - 1].params)
@@ -114,7 +117,7 @@ def test_early_stopping_keeps_the_best(mode, values, stopped, best):
 
 def test_a_callback_that_returns_true_ends_it():
     calls = []
-    result = training.fit(loss, PARAMS, DATA, optimizer=ADAM, epochs=9, every=1,
+    result = training.fit(STEP, PARAMS, DATA, epochs=9, every=1,
                           callbacks=[lambda record: record.step == 3, lambda record: calls.append(record.step)])
     assert result.step == 3 and calls == [1, 2, 3]
 
@@ -128,9 +131,9 @@ def test_it_learns_and_evaluates():
 
 
 def test_a_bar_on_a_terminal(capsys):
-    training.fit(loss, PARAMS, DATA, optimizer=ADAM, epochs=1)
+    training.fit(STEP, PARAMS, DATA, epochs=1)
     assert capsys.readouterr().err == ""
-    training.fit(loss, PARAMS, DATA, optimizer=ADAM, steps=3, progress=True)
+    training.fit(STEP, PARAMS, DATA, steps=3, progress=True)
     assert "/3" in capsys.readouterr().err
 
 
@@ -179,6 +182,8 @@ def test_it_can_go_on_after_a_loss_that_is_not_finite():
 
 
 @pytest.mark.parametrize("change, error, text", [
+    ({"optimizer": None}, TypeError, r"function and optimizer=None\n.*training_step"),
+    ({"loss": STEP}, TypeError, "Step and optimizer=Grad"),
     ({"epochs": None}, ValueError, "neither epochs nor steps"),
     ({"data": [X]}, TypeError, "found: +list"),
     ({"data": training.from_iterable([])}, ValueError, "nothing in epoch 0"),

@@ -28,7 +28,7 @@ from funcgrad.errors import message
 from funcgrad.training.checkpoints import Checkpoints
 from funcgrad.training.nonfinite import Call, explain
 from funcgrad.training.pipeline import Data
-from funcgrad.training.step import Loss, Means, scalars, training_step
+from funcgrad.training.step import Loss, Means, Step, scalars, training_step
 from funcgrad.training.storage import load, read_info
 
 try:
@@ -102,8 +102,8 @@ class _Run:
     stopped: bool = False
 
 
-def fit(loss: Loss, params: Any, data: Data, *, optimizer: optim.GradientTransformation, state: Any = None, key: Any = None,
-        epochs: int | None = None, steps: int | None = None, every: int | None = None,
+def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.GradientTransformation | None = None,
+        state: Any = None, key: Any = None, epochs: int | None = None, steps: int | None = None, every: int | None = None,
         evaluate: Callable[[Any, Any], dict[str, float]] | None = None, evaluate_every: int = 1,
         callbacks: Sequence[Callable[[Record], Any]] = (), log: str | os.PathLike | None = None,
         early_stopping: EarlyStopping | None = None, checkpoints: Checkpoints | str | os.PathLike | None = None,
@@ -113,7 +113,7 @@ def fit(loss: Loss, params: Any, data: Data, *, optimizer: optim.GradientTransfo
 
     Args:
       loss: ``loss(params, state, batch, key)`` returns the loss, or ``(loss, (state, metrics))`` with the layers' next state
-        and a dict of scalars to be averaged.
+        and a dict of scalars to be averaged; or a ``training_step``, which has its optimiser.
       params: a tree of arrays.
       data: of batches, as ``from_arrays(arrays).shuffle(key).batch(64)``.
       optimizer: such as ``optim.adam(1e-3)``.
@@ -143,8 +143,11 @@ def fit(loss: Loss, params: Any, data: Data, *, optimizer: optim.GradientTransfo
         raise TypeError(message("fit: data is not a source of batches", type(data).__name__, "Data",
                                 "from_arrays(arrays).shuffle(key).batch(64), or from_iterable(batches)"))
     epochs, steps = (math.inf if n is None else n for n in (epochs, steps))
-    step = training_step(loss, optimizer)
-    run = _Run(params, {} if state is None else state, optimizer.init(params), key)
+    if (optimizer is None) != isinstance(loss, Step):
+        raise TypeError(message("fit: one optimiser is needed", f"{type(loss).__name__} and optimizer={optimizer}", None,
+                                "fit(loss, ..., optimizer=optim.adam(1e-3)), or fit(training_step(loss, optimizer), ...)"))
+    step = loss if optimizer is None else training_step(loss, optimizer)
+    run = _Run(params, {} if state is None else state, step.optimizer.init(params), key)
     if checkpoints is not None:
         checkpoints = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
         run = _begin(run, checkpoints, resume, data)
@@ -156,11 +159,11 @@ def fit(loss: Loss, params: Any, data: Data, *, optimizer: optim.GradientTransfo
         started = time.perf_counter() - run.seconds
         for batch, position in _batches(data, run.position, epochs) if run.step < steps and not run.stopped else ():
             call = Call(run.params, run.state, batch, run.key, run.step)
-            run.params, run.state, run.optimizer_state, measured = step(
+            run.params, run.state, run.optimizer_state, measured = step.call(
                 run.params, run.state, run.optimizer_state, batch, run.key, run.step)
             value = float(measured["loss"])
             if stop_on_nonfinite and not math.isfinite(value):
-                raise explain(loss, value, run.position["epoch"], call, before)
+                raise explain(step.loss, value, run.position["epoch"], call, before)
             before = call
             means.add(measured, batch)
             show(value)

@@ -20,23 +20,34 @@ from funcgrad.transforms.derivatives import value_and_grad
 Loss = Callable[[Any, Any, Any, Any], Any]
 
 
-def training_step(loss: Loss, optimizer: optim.GradientTransformation) -> Callable:
-    """``step(params, state, optimizer_state, batch, key, count) -> (params, state, optimizer_state, metrics)``, jitted.
+class Step:
+    """A step of training, compiled when it is first called: see ``training_step``."""
 
-    ``loss(params, state, batch, key)`` returns the loss, or ``(loss, (state, metrics))`` with the layers' next state and a dict
-    of scalars. It gets ``fold_in(key, count)``, a key for each step, or None if the key is None. The metrics of the step are
-    these and "loss".
+    def __init__(self, loss: Loss, optimizer: optim.GradientTransformation):
+        self.loss, self.optimizer = loss, optimizer
+        objective = with_state(loss)
+
+        @jit
+        def step(params: Any, state: Any, optimizer_state: Any, batch: Any, key: Any, count: Any) -> tuple:
+            key = None if key is None else random.fold_in(key, count)
+            (value, (state, metrics)), gradient = value_and_grad(objective, has_aux=True)(params, state, batch, key)
+            updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+            return optim.apply_updates(params, updates), state, optimizer_state, {"loss": value, **metrics}
+
+        self.call = step
+
+    def __call__(self, params: Any, state: Any, optimizer_state: Any, batch: Any, key: Any, count: Any) -> tuple:
+        return self.call(params, state, optimizer_state, batch, key, count)
+
+
+def training_step(loss: Loss, optimizer: optim.GradientTransformation) -> Step:
+    """``step(params, state, optimizer_state, batch, key, count) -> (params, state, optimizer_state, metrics)``.
+
+    ``loss(params, state, batch, key)`` returns the loss, or ``(loss, (state, metrics))`` with the layers' next state and a
+    dict of scalars. It gets ``fold_in(key, count)``, a key for each step, or None if the key is None. The metrics of the step
+    are these and "loss". A step that is given to ``fit`` several times is compiled once.
     """
-    objective = with_state(loss)
-
-    @jit
-    def step(params: Any, state: Any, optimizer_state: Any, batch: Any, key: Any, count: Any) -> tuple:
-        key = None if key is None else random.fold_in(key, count)
-        (value, (state, metrics)), gradient = value_and_grad(objective, has_aux=True)(params, state, batch, key)
-        updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
-        return optim.apply_updates(params, updates), state, optimizer_state, {"loss": value, **metrics}
-
-    return step
+    return Step(loss, optimizer)
 
 
 def with_state(loss: Loss) -> Loss:
