@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcgrad import nn, random, tree
+from funcgrad import dtypes, nn, random, tree
 from funcgrad.core.array import DeviceArray
 from funcgrad.debug import nans
 from funcgrad.errors import message
@@ -24,7 +24,11 @@ from funcgrad.transforms.derivatives import value_and_grad
 
 
 class NonFiniteLossError(FloatingPointError):
-    """A loss was NaN or infinite."""
+    """A loss was NaN or infinite: ``value``, in a step and an epoch that are counted from 1."""
+
+    def __init__(self, text: str, value: float, step: int, epoch: int):
+        super().__init__(text)
+        self.value, self.step, self.epoch = value, step, epoch
 
 
 class Call(NamedTuple):
@@ -42,7 +46,9 @@ class Call(NamedTuple):
 
 
 def explain(loss: Loss, value: float, epoch: int, last: Call, before: Call | None) -> NonFiniteLossError:
-    """The error for the loss of a call. ``before`` is the call of the step before, whose update made the parameters."""
+    """The error for the loss of a call in an epoch, counted from 0. ``before`` is the call of the step before, whose update
+    made the parameters.
+    """
     lines, error = [], None
     objective = with_state(loss)
     spoiled, data = _spoiled(last.params), _spoiled(last.batch)
@@ -66,8 +72,9 @@ def explain(loss: Loss, value: float, epoch: int, last: Call, before: Call | Non
         lines += [("cause:", first), *[("", line) for line in rest]]
     if "instead:" not in str(error) and data is None:
         lines.append(("instead:", "a lower learning rate or clipped gradients, where values grow from step to step"))
-    text = message("fit: the loss is not finite", f"{value} in step {last.count + 1}, in epoch {epoch + 1}")
-    out = NonFiniteLossError("\n".join([text, *[f"  {label:<9} {line}" for label, line in lines]]))
+    step, epoch = last.count + 1, epoch + 1
+    text = message("fit: the loss is not finite", f"{value} in step {step}, in epoch {epoch}")
+    out = NonFiniteLossError("\n".join([text, *[f"  {label:<9} {line}" for label, line in lines]]), value, step, epoch)
     out.__cause__ = error
     return out
 
@@ -122,6 +129,6 @@ def _finite(x: Any) -> bool:
     if not isinstance(x, (DeviceArray, np.ndarray, np.generic, float)):
         return True
     data = np.asarray(x)
-    return data.dtype.kind not in "fcV" or bool(np.isfinite(data).all())
+    return not dtypes.is_inexact(data.dtype) or bool(np.isfinite(data).all())
 
 

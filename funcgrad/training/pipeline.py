@@ -20,6 +20,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -29,6 +30,7 @@ from funcgrad import random, tree
 from funcgrad.core.array import Array
 from funcgrad.errors import message
 from funcgrad.training.checks import first_sizes, path_text
+from funcgrad.tree_code import joiner
 
 
 class Data:
@@ -229,7 +231,12 @@ class Rows(Data):
         in_memory = np.ndarray, Array, np.generic
         arrays = tree.map(lambda x: x if hasattr(x, "shape") and not isinstance(x, in_memory) else np.asarray(x), arrays)
         self._count = first_sizes("from_arrays", arrays)
-        self._leaves, self._structure = tree.flatten(arrays)
+        leaves, structure = tree.flatten(arrays)
+        self._part = [leaf.__getitem__ for leaf in leaves]
+        # ndarray.take is twice as fast as an index, but copies all of an array that is not contiguous.
+        self._gather = [partial(leaf.take, axis=0) if isinstance(leaf, np.ndarray) and leaf.flags.c_contiguous
+                        else leaf.__getitem__ for leaf in leaves]
+        self._join = joiner(structure)
 
     def length(self) -> int:
         return self._count
@@ -240,8 +247,10 @@ class Rows(Data):
 
     def take(self, rows: Any) -> Any:
         """The rows with these numbers: one number, or a part of ``order``."""
-        index = slice(rows.start, rows.stop) if isinstance(rows, range) else rows
-        return tree.unflatten(self._structure, [leaf[index] for leaf in self._leaves])
+        if type(rows) is np.ndarray:
+            return self._join([gather(rows) for gather in self._gather])
+        index = slice(rows.start, rows.stop) if type(rows) is range else rows
+        return self._join([part(index) for part in self._part])
 
     def items(self, epoch: int, start: int) -> Iterator[Any]:
         return map(self.take, self.order(epoch)[start:])

@@ -20,23 +20,34 @@ from funcgrad.transforms.derivatives import value_and_grad
 Loss = Callable[[Any, Any, Any, Any], Any]
 
 
-def training_step(loss: Loss, optimizer: optim.GradientTransformation) -> Callable:
-    """``step(params, state, optimizer_state, batch, key, count) -> (params, state, optimizer_state, metrics)``, jitted.
+class Step:
+    """A step of training, compiled when it is first called: see ``training_step``."""
 
-    ``loss(params, state, batch, key)`` returns the loss, or ``(loss, (state, metrics))`` with the layers' next state and a dict
-    of scalars. It gets ``fold_in(key, count)``, a key for each step, or None if the key is None. The metrics of the step are
-    these and "loss".
+    def __init__(self, loss: Loss, optimizer: optim.GradientTransformation):
+        self.loss, self.optimizer = loss, optimizer
+        objective = with_state(loss)
+
+        @jit
+        def step(params: Any, state: Any, optimizer_state: Any, batch: Any, key: Any, count: Any) -> tuple:
+            key = None if key is None else random.fold_in(key, count)
+            (value, (state, metrics)), gradient = value_and_grad(objective, has_aux=True)(params, state, batch, key)
+            updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+            return optim.apply_updates(params, updates), state, optimizer_state, {"loss": value, **metrics}
+
+        self.call = step
+
+    def __call__(self, params: Any, state: Any, optimizer_state: Any, batch: Any, key: Any, count: Any) -> tuple:
+        return self.call(params, state, optimizer_state, batch, key, count)
+
+
+def training_step(loss: Loss, optimizer: optim.GradientTransformation) -> Step:
+    """``step(params, state, optimizer_state, batch, key, count) -> (params, state, optimizer_state, metrics)``.
+
+    ``loss(params, state, batch, key)`` returns the loss, or ``(loss, (state, metrics))`` with the layers' next state and a
+    dict of scalars. It gets ``fold_in(key, count)``, a key for each step, or None if the key is None. The metrics of the step
+    are these and "loss". A step that is given to ``fit`` several times is compiled once.
     """
-    objective = with_state(loss)
-
-    @jit
-    def step(params: Any, state: Any, optimizer_state: Any, batch: Any, key: Any, count: Any) -> tuple:
-        key = None if key is None else random.fold_in(key, count)
-        (value, (state, metrics)), gradient = value_and_grad(objective, has_aux=True)(params, state, batch, key)
-        updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
-        return optim.apply_updates(params, updates), state, optimizer_state, {"loss": value, **metrics}
-
-    return step
+    return Step(loss, optimizer)
 
 
 def with_state(loss: Loss) -> Loss:
@@ -74,12 +85,11 @@ class Means:
     def __init__(self) -> None:
         self.weight, self._sums = 0, {}
 
-    def add(self, metrics: dict[str, float], batch: Any) -> None:
-        weight = rows(batch)
+    def add(self, metrics: dict[str, Any], batch: Any) -> None:
+        weight, sums = rows(batch), self._sums
         self.weight += weight
-        sums = self._sums
         for name, value in metrics.items():
-            sums[name] = sums.get(name, 0.0) + value * weight
+            sums[name] = sums.get(name, 0.0) + float(value) * weight
 
     def take(self) -> dict[str, float]:
         """The means so far; counting begins anew."""
@@ -90,8 +100,10 @@ class Means:
 
 def rows(batch: Any) -> int:
     """The size of the first axis of the batch's first array; 1 if it has none."""
-    leaves = tree.leaves(batch)
-    shape = fnp.shape(leaves[0]) if leaves else ()
+    first = next(iter(batch.values())) if type(batch) is dict else batch  # tree.leaves costs a microsecond in every step
+    shape = getattr(first, "shape", None)
+    if shape is None:
+        shape = fnp.shape(next(iter(tree.leaves(batch)), 0))
     return shape[0] if shape else 1
 
 
@@ -108,7 +120,7 @@ def evaluator(metrics: Callable[[Any, Any, Any], Mapping[str, Any]], data: Data)
     def evaluate(params: Any, state: Any) -> dict[str, float]:
         means = Means()
         for batch in data:
-            means.add({name: float(value) for name, value in measure(params, state, batch).items()}, batch)
+            means.add(measure(params, state, batch), batch)
         if not means.weight:
             raise ValueError(message("evaluator: there are no examples", f"{data!r} without items", "at least one batch"))
         return means.take()
