@@ -155,7 +155,8 @@ def test_pools_at_the_border():
     np.testing.assert_array_equal(nn.AvgPool((2,), padding="SAME", count_include_pad=False)({}, x)[:, 0], [2, -1.5, 4])
     np.testing.assert_array_equal(nn.MaxPool((2,))({}, x.astype(np.int8))[:, 0], [3, 2])
     assert nn.AvgPool((2,))({}, x.astype(np.int8)).dtype == np.float64
-    assert nn.AvgPool((2,))({}, x.astype(np.float16)).dtype == np.float16
+    large = nn.AvgPool((5,))({}, np.full((5, 1), 3e4, np.float16))
+    assert large.dtype == np.float16 and float(large[0, 0]) == 3e4
 
 
 def test_equal_elements_of_a_pool_give_the_gradient_to_the_first():
@@ -374,6 +375,11 @@ def test_a_convolutional_network_takes_its_sizes_from_an_example():
     assert np.isfinite(loss) and new_state["1"]["mean"].shape == (4,) and slopes["13"]["bias"].shape == (2,)
     assert all(leaf.dtype == np.float32 for leaf in fg.tree.leaves((slopes, new_state)))
     assert hash(nn.Conv2d(1, 2, [3, 3], padding=[[1, 0], 1])) == hash(nn.Conv2d(1, 2, (3, 3), padding=((1, 0), 1)))
+
+
+def test_names_of_layers_show_what_was_given():
+    assert str(nn.GroupNorm(2, epsilon=1e-3)) == "GroupNorm(2, epsilon=0.001)"
+    assert str(nn.WeightNorm(nn.Conv2d(1, 2, 3, padding=[1, 0]))) == "WeightNorm(Conv2d(1, 2, 3, padding=(1, 0)))"
 
 
 def layer_of(*layers):
