@@ -172,7 +172,11 @@ class BatchNorm(_Norm):
                       "a larger batch, or train=False")
         y = self._scaled(params, x, centred * lax.rsqrt(batch_var + self.epsilon))
         unbiased = batch_var * (n / _positive(n - 1))
-        return y, {"mean": self._moved(mean, batch_mean), "var": self._moved(var, unbiased)}
+        moved = {"mean": self._moved(mean, batch_mean), "var": self._moved(var, unbiased)}
+        if mask is not None:  # a feature of which no element counts keeps its statistics
+            some = fnp.reshape(n, (-1,)) > 0
+            moved = {name: fnp.where(some, new, state[name]) for name, new in moved.items()}
+        return y, moved
 
     def _moved(self, old: Any, new: Any) -> Any:
         new = lax.stop_gradient(fnp.reshape(new, (-1,)))
