@@ -257,6 +257,35 @@ def test_derivatives_of_recurrent_layers(name):
     trees_close(fg.tree.map(lambda g: fnp.sum(g, 0), one_by_one), expected)
 
 
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 4, bidirectional=True), nn.GRU(3, 4), nn.MultiHeadAttention(3, 1, causal=True),
+                                   nn.Repeat(nn.TransformerBlock(3, 1, causal=True), 2)], ids=str)
+def test_shapes_and_dtypes_at_the_edges(layer):
+    params, _ = layer.init(KEY)
+    features = layer(params, X).shape[-1]
+    for shape in ((2, 0), (0, 4), (4,), (1, 1)):
+        x = fnp.ones((*shape, 3), np.float32)
+        y = layer(params, x)
+        assert y.shape == (*shape, features) and y.dtype == np.float32
+        slope = fg.grad(lambda p, x=x: fnp.sum(layer(p, x)))(params)
+        assert all(np.isfinite(np.asarray(g)).all() for g in fg.tree.leaves(slope))
+    half = fg.tree.map(lambda a: a.astype("bfloat16"), params)
+    y = layer(half, X.astype("f").astype(fnp.bfloat16))
+    assert y.dtype == fnp.bfloat16
+    close(y.astype("float32"), layer(params, X), 0.1)
+
+
+def test_an_ensemble_is_its_members():
+    for layer in (nn.GRU(3, 4, **WIDE), nn.Repeat(nn.TransformerBlock(3, 1, **WIDE), 2)):
+        params, _ = fg.vmap(layer.init)(fg.random.split(KEY, 2))
+
+        def slope(params, x, layer=layer):
+            return fg.grad(lambda p, x: fnp.sum(layer(p, x) ** 2), (0, 1))(params, x)
+
+        found = fg.vmap(slope, (0, None))(params, X)
+        for i in range(2):
+            trees_close(fg.tree.map(lambda a, i=i: a[i], found), slope(fg.tree.map(lambda a, i=i: a[i], params), X))
+
+
 def test_training_steps_run_without_host_steps():
     for layer in (nn.LSTM(3, 4, layers=2, bidirectional=True), nn.GRU(3, 4), nn.Repeat(nn.TransformerBlock(4, 2, causal=True), 2)):
         params, _ = layer.init(KEY)
@@ -336,6 +365,21 @@ def test_a_full_cache():
         layer.apply(params, state, Z[:, 4:])
     y, state = fg.jit(layer.apply)(params, state, Z[:, 4:])
     assert np.isnan(np.asarray(y)).all() and int(state["cache"]["seen"]) == 6
+
+
+def test_sequences_of_different_lengths_have_caches_of_their_own():
+    layer = DECODERS["rotary, grouped"]
+    params, _ = layer.init(KEY)
+    whole = np.asarray(layer(params, Z))
+    caches = []
+    for i, n in enumerate((2, 4)):
+        empty = layer.init_cache(1, 6)["cache"]
+        one = {"cache": {"key": empty["key"][0], "value": empty["value"][0], "seen": empty["seen"]}}
+        caches.append(layer.apply(params, one, Z[i, :n])[1])
+    both = fg.tree.map(lambda a, b: fnp.stack([a, b]), *caches)
+    y, after = fg.vmap(layer.apply, (None, 0, 0))(params, both, np.stack([Z[0, 2:3], Z[1, 4:5]]))
+    close(y[:, 0], whole[[0, 1], [2, 4]])
+    assert after["cache"]["seen"].tolist() == [3, 5]
 
 
 def test_grouped_queries_are_repeated_heads():
