@@ -79,14 +79,14 @@ class Layer:
 
     def __str__(self) -> str:
         """The class with the hyperparameters that are not at their defaults: ``Linear(64, 128, bias=False)``."""
-        given = []
+        given, options = [], []
         for field in fields(self) if is_dataclass(self) else ():
             value = getattr(self, field.name)
             if field.default is MISSING and field.default_factory is MISSING:
                 given.append(_shown(value))
             elif value != field.default:
-                given.append(f"{field.name}={_shown(value)}")
-        return f"{type(self).__name__}({', '.join(given)})"
+                options.append(f"{field.name}={_shown(value)}")
+        return f"{type(self).__name__}({', '.join(given + options)})"
 
     def entries(self, tree_name: str, given: Any, *names: str) -> tuple[Any, ...]:
         """The entries of the layer's ``params`` or ``state`` with these names. Raises ValueError if one is missing."""

@@ -36,6 +36,11 @@ def _count(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
     return fnp.sum(fnp.broadcast_to(mask, x.shape), axes, keepdims=True).astype(x.dtype)
 
 
+def _positive(count: Any) -> Any:
+    """The count, or 1 for none, to divide by."""
+    return max(count, 1) if isinstance(count, int) else fnp.maximum(count, 1)
+
+
 @functools.partial(custom_jvp, nondiff_argnums=(0,))
 def _squares(axes: tuple[int, ...], x: Any, mean: Any, mask: Any) -> Any:
     """The sum of the squared differences to the mean."""
@@ -59,7 +64,7 @@ def _moments(x: Any, axes: tuple[int, ...], mask: Any = None, axis_name: Any = N
         return v if axis_name is None else lax.psum(v, axis_name)
 
     count = across(_count(x, axes, mask))
-    divisor = max(count, 1) if mask is None else fnp.maximum(count, 1)
+    divisor = _positive(count)
     if mask is not None:
         near = across(_total(x, axes, mask)) / divisor
     else:
@@ -166,8 +171,12 @@ class BatchNorm(_Norm):
             self.fail("there are not two elements of each feature to train with", f"x of shape {wide.shape}", None,
                       "a larger batch, or train=False")
         y = self._scaled(params, x, centred * lax.rsqrt(batch_var + self.epsilon))
-        unbiased = batch_var * (n / (n - 1 if mask is None else fnp.maximum(n - 1, 1)))
-        return y, {"mean": self._moved(mean, batch_mean), "var": self._moved(var, unbiased)}
+        unbiased = batch_var * (n / _positive(n - 1))
+        moved = {"mean": self._moved(mean, batch_mean), "var": self._moved(var, unbiased)}
+        if mask is not None:  # a feature of which no element counts keeps its statistics
+            some = fnp.reshape(n, (-1,)) > 0
+            moved = {name: fnp.where(some, new, state[name]) for name, new in moved.items()}
+        return y, moved
 
     def _moved(self, old: Any, new: Any) -> Any:
         new = lax.stop_gradient(fnp.reshape(new, (-1,)))
@@ -225,7 +234,7 @@ class RMSNorm(LayerNorm):
     bias: bool = False
 
     def _normal(self, x: Any, axes: tuple[int, ...], mask: Any) -> Any:
-        mean = _total(fnp.square(x), axes, mask) / fnp.maximum(_count(x, axes, mask), x.dtype.type(1))
+        mean = _total(fnp.square(x), axes, mask) / _positive(_count(x, axes, mask))
         return x * lax.rsqrt(mean + self.epsilon)
 
 

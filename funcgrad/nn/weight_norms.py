@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import funcgrad.numpy as fnp
 from funcgrad import lax, random
 from funcgrad.nn.layer import Composite, Layer, Run
@@ -128,4 +126,4 @@ def _power(matrix: Any, left: Any, steps: int) -> tuple[Any, Any]:
 
 
 def _unit(v: Any) -> Any:
-    return v * lax.rsqrt(fnp.maximum(fnp.sum(fnp.square(v)), np.finfo(np.float32).tiny))
+    return v * lax.rsqrt(fnp.maximum(fnp.sum(fnp.square(v)), float(fnp.finfo(v.dtype).tiny)))
