@@ -17,10 +17,10 @@ from funcgrad.compiler.expressions import supported
 from funcgrad.compiler.nodes import Plan, Schedule, Step
 from funcgrad.compiler.schedule import schedule
 from funcgrad.compiler.view import Buffer, View, row_major
+from funcgrad.core.cost import total
 from funcgrad.core.jaxpr import Equation, Jaxpr, Literal, Var, count_equations, subjaxprs
 from funcgrad.core.pretty import Names, Text, equation_lines
 from funcgrad.core.primitive import HOST, Kind, Native
-from funcgrad.core.structure import Choice, Loop, While
 
 NUMBER_WORDS = {"kernel": ("kernel", "kernels"), "gemm": ("matrix product", "matrix products"),
                 "host": ("host step", "host steps"), "loop": ("loop or choice", "loops or choices")}
@@ -228,9 +228,9 @@ def _every_name(jaxpr: Jaxpr) -> dict[Var, str]:
 class Report(dict):
     """What a program is made of and what it costs; prints itself.
 
-    ``flops`` count one for each element of an elementwise operation, two for each product in a contraction; a while loop
-    counts as one step. ``bytes_moved`` are what the steps read and write, arena and cache included. ``donated`` lists
-    number and type of each input whose memory a result takes.
+    ``flops`` are counted as ``core/cost.py`` says: a while loop, for one, counts as one step. ``bytes_moved`` are what the
+    steps read and write, arena and cache included. ``donated`` lists number and type of each input whose memory a result
+    takes.
     """
 
     def __init__(self, jaxpr: Jaxpr, name: str, donated: Sequence[int] = ()):
@@ -245,7 +245,8 @@ class Report(dict):
             gemms=sum(step.kind == "gemm" for step, _, _ in steps), loops=sum(step.kind == "loop" for step, _, _ in steps),
             host_steps=[(step.equation.primitive.name, host_reason(step.equation), str(step.equation.source or ""))
                         for step, _, _ in steps if step.kind == "host"],
-            copies=copies(plan), flops=flops(program), bytes_moved=sum(times * _traffic(step) for step, _, times in steps),
+            copies=copies(plan), flops=total(program).flops,
+            bytes_moved=sum(times * _traffic(step) for step, _, times in steps),
             arena_bytes=executable.arena_size,
             donated=[(pair.input, str(jaxpr.in_avals[pair.input])) for pair in executable.pairs],
             donated_bytes=sum(pair.result.nbytes for pair in executable.pairs),
@@ -323,36 +324,6 @@ def _copy_reason(buffer: Buffer, step: Step, steps: Sequence[Step], kept: set, r
             if reader.kind == "kernel" and reader.equation is not None:
                 return f"the kernel of {reader.equation.primitive.name} reads row-major memory"
     return "strides cannot express the reordering that follows"
-
-
-def flops(jaxpr: Jaxpr) -> int:
-    """The arithmetic of a program; see ``Report``."""
-    return sum(_equation_flops(equation) for equation in jaxpr.equations)
-
-
-def _equation_flops(equation: Equation) -> int:
-    primitive, params = equation.primitive, equation.params
-    sizes = [atom.aval.size for atom in (*equation.inputs, *equation.outs)]
-    if primitive.kind is Kind.MOVEMENT:
-        return 0
-    if primitive.kind is Kind.ELEMENTWISE:
-        return equation.outs[0].aval.size
-    if primitive.kind is Kind.CONTRACTION:
-        contracted = params["dimension_numbers"][0][0]
-        return 2 * equation.outs[0].aval.size * math.prod(equation.inputs[0].aval.shape[d] for d in contracted)
-    if primitive.kind is Kind.CONTROL:
-        structure = primitive.code(**params) if callable(primitive.code) else None
-        if isinstance(structure, Loop):
-            return structure.length * flops(structure.body)
-        if isinstance(structure, While):
-            return flops(structure.condition) + flops(structure.body)
-        if isinstance(structure, Choice):
-            return max(map(flops, structure.branches))
-        return sum(map(flops, subjaxprs(params)))
-    if isinstance(primitive.code, Native) and "flops" in primitive.code.arguments:
-        avals = [atom.aval for atom in (*equation.inputs, *equation.outs)]
-        return primitive.code.arguments["flops"](*avals)
-    return max(sizes, default=0)
 
 
 def _traffic(step: Step) -> int:

@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 from funcgrad import numpy as fnp
 from funcgrad import random, tree
+from funcgrad.control.marks import named_scope
 from funcgrad.errors import message
 from funcgrad.transforms.staging import ShapeDtypeStruct, eval_shape
 
@@ -167,7 +168,7 @@ class Composite(Layer):
     def _examples(self, parts: dict[str, Layer], example: Any) -> dict[str, Any]:
         """What each part gets as its input when the layer gets ``example``. Nothing is computed but shapes."""
         run = _Sketch(parts, {}, {}, None, False)
-        with _observing():
+        with observing():
             eval_shape(lambda x: self.forward(run, x), tree.map(struct, example))
         return run.examples
 
@@ -193,7 +194,7 @@ class Run:
     def __call__(self, name: str, x: Any, **options: Any) -> Any:
         """The result of the part for x; ``options`` go to its ``apply``."""
         part = self.parts[name]
-        with _within(name):
+        with _within(name), named_scope(f"{name}: {type(part).__name__}"):
             y, state = part.apply(self.params.get(name, {}), self.state.get(name, {}), x, self.key(), self.train, **options)
             tell(_path.get(), part, x, y)
         if state:
@@ -230,13 +231,13 @@ def capture(layer: Layer, params: Any, state: Any, x: Any, key: Any = None, trai
     def observe(path: tuple[str, ...], part: Layer, x: Any, y: Any) -> None:
         seen[".".join(path)] = (x, y) if inputs else y
 
-    with _observing(observe):
+    with observing(observe):
         y, state = layer.apply(params, state, x, key, train)
     return y, state, seen
 
 
 @contextmanager
-def _observing(*observers: Callable) -> Iterator[None]:
+def observing(*observers: Callable) -> Iterator[None]:
     """Only these functions are told ``(path, layer, x, y)`` of every layer that runs inside of a composite one."""
     token, path_token = _observers.set(observers), _path.set(())
     try:
