@@ -565,6 +565,7 @@ WRONG = [
     (called(nn.Repeat(nn.Linear(3, 4), 2), X), r"a layer cannot take(.|\n)*4(.|\n)*one shape and dtype"),
     (lambda: nn.Repeat(nn.Linear(3, 3), 2)(params_of(nn.Repeat(nn.Linear(3, 3), 3)), X), "not those of so many layers"),
     (lambda: nn.Repeat(nn.Linear(3, 3), 0), "nothing to repeat"),
+    (lambda: nn.GRU(3, 4, layers=0), "nothing to run"),
 ]
 
 
