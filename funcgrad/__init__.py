@@ -79,7 +79,7 @@ from funcgrad.transforms.taylor import taylor
 
 def __getattr__(name: str):
     """``nn``, ``optim`` and the modules of ``scipy`` and ``experimental`` are loaded when they are first asked for."""
-    if name in ("experimental", "nn", "optim", "scipy"):
+    if name in ("experimental", "nn", "optim", "scipy", "viz"):
         return _importlib.import_module(f"funcgrad.{name}")
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
@@ -96,5 +96,5 @@ __all__ = [
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",
-    "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
+    "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
 ]
