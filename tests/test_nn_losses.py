@@ -79,7 +79,8 @@ MASKED = {  # name: (arrays, mask of the losses)
     "gaussian_nll": ((X, Y, abs(X) + 1), EACH), "kl_divergence": ((X, PROBABILITIES), ROWS),
     "softmax_cross_entropy": ((X, PROBABILITIES), ROWS), "softmax_cross_entropy_with_integer_labels": ((X, LABELS), ROWS),
     "nll_loss": ((X, LABELS), ROWS), "multi_margin_loss": ((X, LABELS), ROWS),
-    "sigmoid_binary_cross_entropy": ((X, PROBABILITIES), EACH), "sigmoid_focal_loss": ((X, PROBABILITIES), EACH),
+    "sigmoid_binary_cross_entropy": ((X, PROBABILITIES), EACH), "binary_cross_entropy": ((PROBABILITIES, PROBABILITIES[::-1]), EACH),
+    "sigmoid_focal_loss": ((X, PROBABILITIES), EACH),
     "multilabel_soft_margin_loss": ((X, PROBABILITIES), ROWS), "dice_loss": ((PROBABILITIES, PROBABILITIES[::-1]), ROWS),
     "hinge_loss": ((X[:, 0], SIGNS), ROWS), "soft_margin_loss": ((X[:, 0], SIGNS), ROWS),
     "margin_ranking_loss": ((X[:, 0], Y[:, 0], SIGNS), ROWS), "hinge_embedding_loss": ((abs(X[:, 0]), SIGNS), ROWS),
@@ -161,6 +162,12 @@ def test_large_and_infinite_logits():
     np.testing.assert_allclose(far, [0, 0, 800])
     slopes = fg.grad(lambda x: nn.sigmoid_focal_loss(x, np.ones(2), gamma=0.5, reduction="sum"))(np.array([800.0, -800.0]))
     np.testing.assert_allclose(slopes, [0, -1])
+
+
+def test_probabilities_of_zero_and_one():
+    p, t = np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.0, 1.0, 1.0, 0.0])
+    np.testing.assert_array_equal(nn.binary_cross_entropy(p, t), [0, 0, 100, 100])
+    assert np.isfinite(np.asarray(fg.grad(lambda p: nn.binary_cross_entropy(p, t, reduction="sum"))(p))).all()
 
 
 def test_labels_and_targets_of_probability_zero():
@@ -250,6 +257,13 @@ def test_gated_activations():
     np.testing.assert_allclose(nn.geglu(x, approximate=False), x[:, :2] * np.asarray(nn.gelu(x[:, 2:], False)))
 
 
+def test_random_slopes():
+    x = -np.ones(2000)
+    found = -np.asarray(nn.rrelu(x, fg.random.key(0), 0.1, 0.3))
+    assert 0.1 <= found.min() < 0.11 and 0.29 < found.max() <= 0.3 and found.mean() == pytest.approx(0.2, abs=0.01)
+    assert nn.rrelu(np.ones(3), fg.random.key(0)).tolist() == [1, 1, 1]
+
+
 def test_gumbel_softmax():
     key, logits = fg.random.key(0), np.log([0.7, 0.2, 0.1])
     points = fg.vmap(lambda k: nn.gumbel_softmax(k, logits, 0.1, hard=True))(fg.random.split(key, 4000))
@@ -283,6 +297,7 @@ def test_pixels():
     (lambda: nn.quantile_loss(X, Y, 50), r"no such quantile(.|\n)*from 0 to 1"),
     (lambda: nn.gaussian_nll(X, Y, -1.0), r"variance -1.0(.|\n)*softplus"),
     (lambda: nn.kl_divergence(X, np.log(PROBABILITIES)), r"target -(.|\n)*log_targets=True"),
+    (lambda: nn.binary_cross_entropy(X, PROBABILITIES), r"probability .*(.|\n)*sigmoid_binary_cross_entropy for logits"),
     (lambda: nn.contrastive_loss(X, Y, SIGNS), r"label -1.0(.|\n)*0 or 1"),
     (lambda: nn.info_nce(X, Y[:4]), r"float64\[5,3\] and float64\[4,3\](.|\n)*\[n, features\]"),
     (lambda: nn.ctc_loss(X[None], np.array([[0]])), r"label 0(.|\n)*from 0 to 2 but for the blank, 0"),
