@@ -1,6 +1,7 @@
 """What programs cost: against counts by hand, through every kind of program."""
 import numpy as np
 import pytest
+from operations import OPERATIONS
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
@@ -89,3 +90,11 @@ def test_functions_without_a_backward_pass():
     assert fg.cost(lambda i: i + 1)(np.arange(3)).reason == "no argument is floating point"
     assert fg.cost(lambda x: fnp.argmax(x))(np.ones(3)).reason == "no result is floating point"
     assert str(fg.cost(lambda x: x)(1.0)).startswith("<lambda>: 0 flop and 0 B forward, 0 flop")
+
+
+def test_every_operation_has_a_cost():
+    for row in OPERATIONS:
+        found = fg.cost(row.function)(*row.args)
+        for part in (found.forward, found.backward or found.forward, *found.operations.values()):
+            assert part.flops >= 0 and part.bytes >= 0, row
+        assert found.backward is not None or row.order == 0 or "rev" not in row.modes, (row, found.reason)
