@@ -84,6 +84,17 @@ def test_the_table_tells_the_lines():
     assert found._repr_html_().count("<tr>") == 3 and "h = fnp.tanh(x @ w)" in found._repr_html_()
 
 
+def test_a_custom_rule_is_counted_in_its_lines():
+    @fg.custom_vjp
+    def product(x, w):
+        return x @ w
+
+    product.defvjp(lambda x, w: (x @ w, (x, w)), lambda kept, g: (g @ kept[1].T, kept[0].T @ g))
+    found = fg.cost(lambda x, w: product(x, w))(X, W)
+    assert found.forward.flops == PRODUCT and found.backward.flops == 2 * PRODUCT
+    assert [(row.forward.flops, row.backward.flops) for row in found.rows] == [(PRODUCT, 0), (0, 3 * PRODUCT)]
+
+
 def test_functions_without_a_backward_pass():
     found = fg.cost(lambda x: lax.while_loop(lambda s: s < 3.0, lambda s: s + 1.0, x))(1.0)
     assert found.backward is None and "while" in found.reason and "no backward pass" in str(found)
