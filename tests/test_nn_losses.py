@@ -138,6 +138,14 @@ def test_losses_have_right_derivatives_and_compile_without_host_steps(name):
     np.testing.assert_allclose(loss(*singles, reduction="mean"), loss(*arrays, reduction="mean"), rtol=1e-4)
 
 
+def test_masked_means_of_many_half_precision_numbers():
+    x = np.ones(140_000, np.float16)
+    found = nn.squared_error(x, 2 * x, where=np.arange(len(x)) % 2 == 0, reduction="mean")
+    assert float(found) == 1 and found.dtype == np.float16
+    whole = nn.squared_error(np.array([1, 2, 4]), np.array([0, 0, 0]), where=np.array([True, True, False]), reduction="mean")
+    assert float(whole) == 2.5 and whole.dtype == np.float64
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_no_examples(name):
     arrays = [x[:0] for x in ALL[name][0]]
