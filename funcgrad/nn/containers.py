@@ -142,6 +142,10 @@ class Repeat(Layer):
     count: int
     checkpoint: bool = False
 
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            self.fail("nothing to repeat", f"count={self.count}", "one layer or more")
+
     def init(self, key: Any, example: Any = None) -> tuple[dict, dict]:
         return vmap(lambda key: self.layer.init(key, example))(random.split(key, self.count))
 

@@ -80,14 +80,14 @@ class Layer:
 
     def __str__(self) -> str:
         """The class with the hyperparameters that are not at their defaults: ``Linear(64, 128, bias=False)``."""
-        given = []
+        given, options = [], []
         for field in fields(self) if is_dataclass(self) else ():
             value = getattr(self, field.name)
             if field.default is MISSING and field.default_factory is MISSING:
-                given.append(str(getattr(value, "__name__", value)))
+                given.append(_shown(value))
             elif value != field.default:
-                given.append(f"{field.name}={getattr(value, '__name__', value)}")
-        return f"{type(self).__name__}({', '.join(given)})"
+                options.append(f"{field.name}={_shown(value)}")
+        return f"{type(self).__name__}({', '.join(given + options)})"
 
     def entries(self, tree_name: str, given: Any, *names: str) -> tuple[Any, ...]:
         """The entries of the layer's ``params`` or ``state`` with these names. Raises ValueError if one is missing."""
@@ -284,6 +284,13 @@ def _place() -> str:
     """Where in the model the current layer is, for a message."""
     path = ".".join(_path.get())
     return f" at {path!r}" if path else ""
+
+
+def _shown(value: Any) -> str:
+    """A hyperparameter as a message shows it: functions by their names, also within tuples."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
+    return getattr(value, "__name__", None) or str(value)
 
 
 def struct(x: Any) -> ShapeDtypeStruct:

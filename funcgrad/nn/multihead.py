@@ -140,7 +140,7 @@ class MultiHeadAttention(Composite):
             masks.append(self._checked(mask, (*query.shape[:-3], self.heads, rows.size, columns.size)))
         y, _ = attend(query, key, value, masks, drop=lambda weights: run("weights", weights))
         if cache and known is None:
-            y = fnp.where(rows[-1] < columns.size, y, np.nan)
+            y = fnp.where(cache["seen"] <= columns.size, y, np.nan)
         return run("out", y.reshape(*y.shape[:-2], self.features))
 
     def _heads(self, x: Any) -> Any:

@@ -8,6 +8,7 @@ inputs, and nothing cancels when the mean is large. A ``mask`` (bools that broad
 """
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -16,43 +17,63 @@ import numpy as np
 
 import funcgrad.numpy as fnp
 from funcgrad import lax, random
+from funcgrad.custom_derivatives import custom_jvp
 from funcgrad.nn.initializers import Initializer, ones, zeros
 from funcgrad.nn.layer import Layer
 
 # ---------------------------------------------------------------- statistics
 
 
-def _mean(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
-    """The mean along axes, which are kept; of no elements 0."""
+def _total(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
+    """The sum along axes, which are kept."""
+    return fnp.sum(x if mask is None else fnp.where(mask, x, 0), axes, keepdims=True)
+
+
+def _count(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
+    """How many elements such a sum has."""
     if mask is None:
-        return fnp.mean(x, axes, keepdims=True)
-    count = fnp.sum(fnp.broadcast_to(mask, x.shape), axes, keepdims=True)
-    return fnp.sum(fnp.where(mask, x, 0), axes, keepdims=True) / fnp.maximum(count, 1).astype(x.dtype)
+        return math.prod([x.shape[d] for d in axes])
+    return fnp.sum(fnp.broadcast_to(mask, x.shape), axes, keepdims=True).astype(x.dtype)
 
 
-def _shift(x: Any, axes: tuple[int, ...], mask: Any) -> Any:
-    """A constant not far from x, of the shape of a mean."""
-    if 0 in x.shape:
-        return fnp.zeros((), x.dtype)
-    some = _mean(x, axes, mask) if mask is not None else x[tuple([slice(0, 1) if d in axes else slice(None)
-                                                                  for d in range(x.ndim)])]
-    return lax.stop_gradient(some)
+def _positive(count: Any) -> Any:
+    """The count, or 1 for none, to divide by."""
+    return max(count, 1) if isinstance(count, int) else fnp.maximum(count, 1)
 
 
-def _moments(x: Any, axes: tuple[int, ...], mask: Any = None, axis_name: Any = None) -> tuple[Any, Any, Any]:
-    """x minus its mean along axes, the mean, and the variance; also over the examples of named mapped axes."""
+@functools.partial(custom_jvp, nondiff_argnums=(0,))
+def _squares(axes: tuple[int, ...], x: Any, mean: Any, mask: Any) -> Any:
+    """The sum of the squared differences to the mean."""
+    return _total(fnp.square(x - mean), axes, mask)
 
-    def mean(v: Any) -> Any:
-        m = _mean(v, axes, mask)
-        return m if axis_name is None else lax.pmean(m, axis_name)
 
-    shift = _shift(x, axes, mask)
-    if axis_name is not None:
-        shift = lax.pmean(shift, axis_name)
-    centred = x - shift
-    rest = mean(centred)
-    centred = centred - rest
-    return centred, shift + rest, mean(fnp.square(centred))
+@_squares.defjvp
+def _squares_jvp(axes: tuple[int, ...], primals: tuple, tangents: tuple) -> tuple:
+    # What the mean contributes is a sum of differences to it, which is 0: a backward pass need not add it up.
+    x, mean, mask = primals
+    return _squares(axes, x, mean, mask), 2 * _total((x - mean) * tangents[0], axes, mask)
+
+
+def _moments(x: Any, axes: tuple[int, ...], mask: Any = None, axis_name: Any = None) -> tuple[Any, Any, Any, Any]:
+    """x minus its mean along axes, the mean, the variance, and of how many elements they are.
+
+    The examples of named mapped axes belong to them. The mean and variance of no elements are 0.
+    """
+
+    def across(v: Any) -> Any:
+        return v if axis_name is None else lax.psum(v, axis_name)
+
+    count = across(_count(x, axes, mask))
+    divisor = _positive(count)
+    if mask is not None:
+        near = across(_total(x, axes, mask)) / divisor
+    else:
+        near = x[tuple([slice(0, 1) if d in axes else slice(None) for d in range(x.ndim)])] if x.size else x.dtype.type(0)
+        near = near if axis_name is None else lax.pmean(near, axis_name)
+    near = lax.stop_gradient(near)
+    x = x - near
+    rest = across(_total(x, axes, mask)) / divisor
+    return x - rest, near + rest, across(_squares(axes, x, rest, mask)) / divisor, count
 
 
 # ---------------------------------------------------------------- layers
@@ -145,24 +166,17 @@ class BatchNorm(_Norm):
         if not train:
             return self._scaled(params, x, (wide - mean) * lax.rsqrt(var + self.epsilon)), state
         axes = tuple(range(wide.ndim - 1))
-        correction = self._correction(wide, axes, mask)
-        centred, batch_mean, batch_var = _moments(wide, axes, mask, self.axis_name)
-        y = self._scaled(params, x, centred * lax.rsqrt(batch_var + self.epsilon))
-        return y, {"mean": self._moved(mean, batch_mean), "var": self._moved(var, batch_var * correction)}
-
-    def _correction(self, x: Any, axes: tuple[int, ...], mask: Any) -> Any:
-        """n / (n - 1), each feature having n elements."""
-        others = 1 if self.axis_name is None else lax.axis_size(self.axis_name)
-        n = math.prod(x.shape[:-1]) * others
-        if n < 2:
-            self.fail("there are not two elements of each feature to train with", f"x of shape {x.shape}", None,
+        centred, batch_mean, batch_var, n = _moments(wide, axes, mask, self.axis_name)
+        if mask is None and n < 2:
+            self.fail("there are not two elements of each feature to train with", f"x of shape {wide.shape}", None,
                       "a larger batch, or train=False")
-        if mask is None:
-            return n / (n - 1)
-        count = fnp.sum(fnp.broadcast_to(mask, x.shape), axes, keepdims=True).astype(x.dtype)
-        if self.axis_name is not None:
-            count = lax.psum(count, self.axis_name)
-        return count / fnp.maximum(count - 1, 1)
+        y = self._scaled(params, x, centred * lax.rsqrt(batch_var + self.epsilon))
+        unbiased = batch_var * (n / _positive(n - 1))
+        moved = {"mean": self._moved(mean, batch_mean), "var": self._moved(var, unbiased)}
+        if mask is not None:  # a feature of which no element counts keeps its statistics
+            some = fnp.reshape(n, (-1,)) > 0
+            moved = {name: fnp.where(some, new, state[name]) for name, new in moved.items()}
+        return y, moved
 
     def _moved(self, old: Any, new: Any) -> Any:
         new = lax.stop_gradient(fnp.reshape(new, (-1,)))
@@ -198,7 +212,7 @@ class LayerNorm(_Norm):
         return self._scaled(params, x, self._normal(wide, tuple(range(wide.ndim - len(shape), wide.ndim)), mask)), state
 
     def _normal(self, x: Any, axes: tuple[int, ...], mask: Any) -> Any:
-        centred, _, var = _moments(x, axes, mask)
+        centred, _, var, _ = _moments(x, axes, mask)
         return centred * lax.rsqrt(var + self.epsilon)
 
     def _shape(self, features: Any) -> tuple[int, ...]:
@@ -220,11 +234,14 @@ class RMSNorm(LayerNorm):
     bias: bool = False
 
     def _normal(self, x: Any, axes: tuple[int, ...], mask: Any) -> Any:
-        return x * lax.rsqrt(_mean(fnp.square(x), axes, mask) + self.epsilon)
+        mean = _total(fnp.square(x), axes, mask) / _positive(_count(x, axes, mask))
+        return x * lax.rsqrt(mean + self.epsilon)
 
 
 class _ExampleNorm(_Norm):
     """Normalisation over the spatial axes of x[N, *S, C] and within groups of features. A subclass has ``features``."""
+
+    least_axes = 2
 
     def init(self, key: Any, example: Any = None) -> tuple[dict, dict]:
         features = self.size("features", example, -1)
@@ -234,15 +251,16 @@ class _ExampleNorm(_Norm):
     def apply(self, params: Any, state: Any, x: Any, key: Any = None, train: bool = False, *,
               mask: Any = None) -> tuple[Any, Any]:
         wide = self._wide(x)
-        if wide.ndim < 2:
-            self.fail("x has too few axes", f"x of shape {wide.shape}", "a shape (N, ..., features)", "x[None]")
+        if wide.ndim < self.least_axes:
+            self.fail("x has too few axes", f"x of shape {wide.shape}",
+                      f"at least {self.least_axes} axes: (N, ..., features)", "x[None] for a single example")
         if self.features is not None:
             self.check_last_axis(x, self.features)
         width = self._width(wide.shape[-1])
         grouped = (*wide.shape[:-1], wide.shape[-1] // width, width)
         if mask is not None:
             mask = fnp.reshape(fnp.broadcast_to(mask, wide.shape), grouped)
-        centred, _, var = _moments(fnp.reshape(wide, grouped), (*range(1, wide.ndim - 1), wide.ndim), mask)
+        centred, _, var, _ = _moments(fnp.reshape(wide, grouped), (*range(1, wide.ndim - 1), wide.ndim), mask)
         return self._scaled(params, x, fnp.reshape(centred * lax.rsqrt(var + self.epsilon), wide.shape)), state
 
     def _width(self, features: int) -> int:
@@ -277,8 +295,8 @@ class GroupNorm(_ExampleNorm):
 class InstanceNorm(_ExampleNorm):
     """Normalisation of each feature of each example over its spatial axes: a ``GroupNorm`` with a group for each feature.
 
-    Parameters, x and arguments as for ``GroupNorm``. Ulyanov et al., "Instance normalization",
-    https://arxiv.org/abs/1607.08022.
+    Parameters, x and arguments as for ``GroupNorm``, but x has at least one spatial axis. Ulyanov et al., "Instance
+    normalization", https://arxiv.org/abs/1607.08022.
 
     >>> layer = InstanceNorm(1)
     >>> fnp.round(layer(layer.init(fg.random.key(0))[0], fnp.array([[[1.], [3.]]]))[0, :, 0], 4)
@@ -286,6 +304,7 @@ class InstanceNorm(_ExampleNorm):
     """
 
     features: int | None = None
+    least_axes = 3
 
     def _width(self, features: int) -> int:
         return 1

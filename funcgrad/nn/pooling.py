@@ -91,12 +91,14 @@ class AvgPool(_Pool):
     def apply(self, params: Any, state: Any, x: Any, key: Any = None, train: bool = False) -> tuple[Any, Any]:
         self.check_axes(x)
         x = fnp.asarray(x)
-        x = x.astype(_mean_dtype(x))
-        window, strides, pads = self._geometry(x.shape[-1 - self.ndim:-1])
+        dtype, sizes = _mean_dtype(x), x.shape[-1 - self.ndim:-1]
+        x = x.astype(fnp.promote_types(dtype, np.float32))  # a sum may be too large for a float16 that holds the mean
+        window, strides, pads = self._geometry(sizes)
         y = self.split(lax.reduce_window(self.merged(x), 0, lax.add, window, strides, pads), x)
-        if self.count_include_pad:
-            return y / math.prod(window), state
-        return y / _counts(x.shape[-1 - self.ndim:-1], y.shape[-1 - self.ndim:-1], window, strides, pads).astype(y.dtype), state
+        count: Any = math.prod(window)
+        if not self.count_include_pad:
+            count = _counts(sizes, y.shape[-1 - self.ndim:-1], window, strides, pads).astype(y.dtype)
+        return (y / count).astype(dtype), state
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ In: positions, counted from 0. Out: numbers that tell them apart, as waves of wa
 """
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -50,15 +51,20 @@ def rotary_embedding(x: Any, positions: Any = None, base: float = 10000.0) -> An
         raise ValueError(message("rotary_embedding: the positions do not belong to x",
                                  f"positions {positions.aval}, x {x.aval}",
                                  f"positions of shape {x.shape[:-2]} or {x.shape[-3:-2]}"))
-    angles = _angles("rotary_embedding", positions, x.shape[-1], base, fnp.result_type(x, np.float32))[..., None, :]
-    cosine, sine = fnp.cos(angles), fnp.sin(angles)
-    first, second = fnp.split(x, 2, -1)
-    return fnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], -1).astype(x.dtype)
+    angles = _angles("rotary_embedding", positions, x.shape[-1], base, fnp.result_type(x, np.float32))[..., None, None, :]
+    halves = x.reshape(*x.shape[:-1], 2, x.shape[-1] // 2)  # first * cos - second * sin, second * cos + first * sin
+    turned = halves * fnp.cos(angles) + fnp.flip(halves, -2) * (fnp.sin(angles) * np.array([[-1], [1]], np.int8))
+    return turned.reshape(x.shape).astype(x.dtype)
+
+
+@cache
+def _rates(features: int, base: float, dtype: Any) -> np.ndarray:
+    """1 / base**(2 i / features): one array for all callers, so that compiled programs compute equal waves once."""
+    return (base ** (-np.arange(0, features, 2) / features)).astype(dtype)
 
 
 def _angles(where: str, positions: Any, features: int, base: float, dtype: Any = np.float64) -> Any:
     """positions / base**(2 i / features): (..., features / 2)."""
     if features % 2:
         raise ValueError(message(f"{where}: features come in pairs", f"{features} features", "an even number"))
-    rates = base ** (-np.arange(0, features, 2) / features)
-    return fnp.asarray(positions, dtype)[..., None] * rates.astype(dtype)
+    return fnp.asarray(positions, dtype)[..., None] * _rates(features, base, np.dtype(dtype))

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import funcgrad.numpy as fnp
 from funcgrad import lax, random
 from funcgrad.nn.layer import Composite, Layer, Run
@@ -30,6 +28,9 @@ class _Reparametrized(Composite):
         inner = run.params.get("layer", {})
         run.params = {**run.params, "layer": {**inner, self.name: self.computed(run, self.stored(inner))}}
         return run("layer", x, **options)
+
+    def _examples(self, parts: dict[str, Layer], example: Any) -> dict[str, Any]:
+        return {"layer": example}
 
     def stored(self, params: Any) -> Any:
         """The parameter as it is stored. Raises ValueError if the layer has none of this name."""
@@ -87,19 +88,22 @@ class SpectralNorm(_Reparametrized):
 
     iterations: int = 1
 
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            self.fail("iterations does not fit", self.iterations, "a positive integer")
+
     def init(self, key: Any, example: Any = None) -> tuple[dict, dict]:
         layer_key, vector_key = random.split(key)
         params, state = super().init(layer_key, example)
         matrix = _matrix(self.stored(params.get("layer", {})))
-        right = random.normal(vector_key, matrix.shape[1:], matrix.dtype)
-        left, right = _power(matrix, right, 15)
+        left, right = _power(matrix, random.normal(vector_key, matrix.shape[:1], matrix.dtype), 15)
         return params, {**state, "left": left, "right": right}
 
     def computed(self, run: Run, weight: Any) -> Any:
         left, right = self.entries("state", run.state, "left", "right")
         matrix = _matrix(weight)
         if run.train:
-            left, right = _power(lax.stop_gradient(matrix), right, self.iterations)
+            left, right = _power(lax.stop_gradient(matrix), left, self.iterations)
             run.state = {**run.state, "left": left, "right": right}
         return weight / (left @ matrix @ right)
 
@@ -113,14 +117,13 @@ def _matrix(weight: Any) -> Any:
     return fnp.reshape(weight, (-1, fnp.shape(weight)[-1]))
 
 
-def _power(matrix: Any, right: Any, steps: int) -> tuple[Any, Any]:
+def _power(matrix: Any, left: Any, steps: int) -> tuple[Any, Any]:
     """The singular vectors of the largest singular value, nearer by some steps of the power method."""
-    left = None
     for _ in range(steps):
-        left = _unit(matrix @ right)
         right = _unit(left @ matrix)
+        left = _unit(matrix @ right)
     return left, right
 
 
 def _unit(v: Any) -> Any:
-    return v * lax.rsqrt(fnp.maximum(fnp.sum(fnp.square(v)), np.finfo(np.float32).tiny))
+    return v * lax.rsqrt(fnp.maximum(fnp.sum(fnp.square(v)), float(fnp.finfo(v.dtype).tiny)))
