@@ -78,7 +78,7 @@ from funcgrad.transforms.taylor import taylor
 
 
 def __getattr__(name: str):
-    """``nn``, ``optim``, ``training``, ``viz`` and the modules of ``scipy`` and ``experimental`` are loaded when first asked for."""
+    """``nn``, ``optim``, ``training``, ``viz``, ``scipy`` and ``experimental`` are loaded when they are first asked for."""
     if name in ("experimental", "nn", "optim", "scipy", "training", "viz"):
         return _importlib.import_module(f"funcgrad.{name}")
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
