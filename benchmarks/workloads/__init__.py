@@ -9,6 +9,7 @@ from benchmarks.workloads import (
     fourier,
     linear_algebra,
     networks,
+    optimizers,
     processes,
     recurrences,
     rows,
@@ -17,10 +18,11 @@ from benchmarks.workloads import (
 )
 
 FAMILIES: dict[str, list[Workload]] = {
-    "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS, "convolutions":
-    convolutions.WORKLOADS, "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor":
-    taylor.WORKLOADS, "arrays": arrays.WORKLOADS, "selection": selection.WORKLOADS, "linear_algebra":
-    linear_algebra.WORKLOADS, "fourier": fourier.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
+    "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS, "optimizers":
+    optimizers.WORKLOADS, "convolutions": convolutions.WORKLOADS, "recurrences": recurrences.WORKLOADS, "derivatives":
+    derivatives.WORKLOADS, "taylor": taylor.WORKLOADS, "arrays": arrays.WORKLOADS, "selection": selection.WORKLOADS,
+    "linear_algebra": linear_algebra.WORKLOADS, "fourier": fourier.WORKLOADS, "eager": eager.WORKLOADS, "processes":
+    processes.WORKLOADS,
 }
 
 BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}
