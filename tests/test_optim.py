@@ -95,6 +95,15 @@ def test_dtypes_and_structure_of_the_state_stay(name, dtype):
     assert [(x.dtype, x.shape) for x in fg.tree.leaves(state)] == [(x.dtype, x.shape) for x in fg.tree.leaves(before)]
 
 
+@pytest.mark.parametrize("name", ["adam", "adabelief", "rmsprop", "lamb", "yogi"])
+def test_numbers_in_the_state_widen_nothing(name):
+    params = {"h": fnp.ones(2, np.float16), "f": fnp.ones(2, np.float32), "d": fnp.ones(2)}
+    optimizer = optim.inject_hyperparams(EVERY[name])(learning_rate=1e-2)
+    before = optimizer.init(params)
+    updates, state = optimizer.update(params, before, params)
+    assert [x.dtype for x in fg.tree.leaves((updates, state))] == [x.dtype for x in fg.tree.leaves((params, before))]
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_steps_are_scanned_and_differentiated_by_the_learning_rate(name):
     def after(rate):
@@ -114,6 +123,7 @@ def test_steps_are_scanned_and_differentiated_by_the_learning_rate(name):
     difference = (after(rate + eps) - after(rate - eps)) / (2 * eps)
     np.testing.assert_allclose(fg.grad(after)(rate), difference, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(fg.jvp(after, (rate,), (np.asarray(1.0),))[1], difference, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(fg.grad(fg.checkpoint(after))(rate), fg.grad(after)(rate), rtol=1e-12)
 
 
 def test_many_learning_rates_at_once_in_a_compiled_function():
@@ -345,6 +355,7 @@ OTHER = {"dense": {"weight": fnp.ones((2, 2)), "scale": fnp.ones(2)}, "gain": fn
     (lambda: optim.apply_updates({"n": fnp.array(3)}, {"n": fnp.array(0.5)}), TypeError, r"apply_updates: integers(.|\n)*n: int64"),
     (lambda: optim.adam(-1e-3), ValueError, "learning rate must be a number of at least 0(.|\n)*-0.001"),
     (lambda: optim.sgd(float("nan")), ValueError, "learning rate must be a number of at least 0(.|\n)*nan"),
+    (lambda: optim.sgd("0.1"), TypeError, "learning rate must be a number(.|\n)*'0.1' of type str"),
     (lambda: optim.inject_hyperparams(optim.sgd)(-1.0).init(fnp.ones(2)), ValueError, "learning rate"),
     (lambda: optim.adamw(1e-3, weight_decay=-1), ValueError, "weight decay must be a number of at least 0"),
     (lambda: optim.clip_by_global_norm(-1.0), ValueError, "max_norm of clip_by_global_norm"),

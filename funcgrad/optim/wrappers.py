@@ -27,6 +27,7 @@ from funcgrad.optim.base import (
     GradientTransformationExtraArgs,
     each,
     increment,
+    like,
     named,
     no_steps,
     with_extra_args_support,
@@ -227,8 +228,10 @@ def inject_hyperparams(inner_factory: Callable[..., GradientTransformation], sta
             values = dict(state.hyperparams)
             for name, schedule in schedules.items():
                 values[name] = fnp.asarray(schedule(state.count), values[name].dtype)
-            updates, inner_state = inner(values).update(updates, state.inner_state, params, **extra)
-            return updates, InjectHyperparamsState(increment(state.count), values, inner_state)
+            new, inner_state = inner(values).update(updates, state.inner_state, params, **extra)
+            # Numbers in the state have one dtype, and would widen what belongs to narrower parameters.
+            inner_state = like(inner_state, state.inner_state)
+            return like(new, updates), InjectHyperparamsState(increment(state.count), values, inner_state)
 
         return GradientTransformationExtraArgs(init, update)
 
