@@ -1,5 +1,7 @@
 """Optimisers: what can be done with them, and what is refused."""
 import functools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -373,6 +375,8 @@ OTHER = {"dense": {"weight": fnp.ones((2, 2)), "scale": fnp.ones(2)}, "gain": fn
     (lambda: optim.lookahead(optim.sgd(1.0), 0, 0.5), ValueError, "sync_period"),
     (lambda: optim.lookahead(optim.sgd(1.0), 2, 0.5).init(PARAMS), TypeError, "LookaheadParams"),
     (lambda: optim.adaptive_grad_clip(0.1).update(fnp.ones((1,) * 6), optim.EmptyState(), fnp.ones((1,) * 6)), ValueError, "at most 5 axes"),
+    (lambda: optim.MultiSteps(optim.sgd(1.0), 0), ValueError, "every_k_schedule must be at least 1"),
+    (lambda: optim.MultiSteps(optim.sgd(1.0), 2).update(OTHER, optim.MultiSteps(optim.sgd(1.0), 2).init(PARAMS)), ValueError, "dense/bias: missing"),
     (lambda: optim.scale_by_lbfgs(0), ValueError, "memory_size must be at least 1"),
     (lambda: optim.scale_by_zoom_linesearch(5, initial_guess_strategy="two"), ValueError, "'one' or 'keep'"),
     (lambda: optim.value_and_grad_from_state(loss)(PARAMS, state=optim.adam(1.0).init(PARAMS)), ValueError, "no value and gradient"),
@@ -382,3 +386,14 @@ OTHER = {"dense": {"weight": fnp.ones((2, 2)), "scale": fnp.ones(2)}, "gain": fn
 def test_wrong_programs(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_the_guide_runs():
+    text = (Path(__file__).parent.parent / "docs" / "optim.md").read_text()
+    names: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(code, names)
+    assert names["loss"](names["params"], names["x"], names["y"]) < names["loss"]({"w": fnp.ones((3, 8)), "v": fnp.zeros(8)}, names["x"], names["y"])
+    assert np.isfinite(names["slope"]) and names["many"].shape == (3,)
+    shown = set(re.findall(r"`(\w+)`", text.split("| for |")[1].split("## A trans")[0]))
+    assert not [name for name in shown if not hasattr(optim, name)]

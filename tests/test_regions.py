@@ -95,3 +95,21 @@ def test_regions_inside_of_loops(threads):
         threads(n)
         for found, right in zip(fg.jit(program)(xs), expected):
             np.testing.assert_allclose(found, right, rtol=1e-13)
+
+
+@pytest.mark.parametrize("optimizer, loops", [
+    (optim.lamb(0.1, weight_decay=0.1), 2), (optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(0.1)), 2)], ids=["lamb", "clipped"])
+def test_ends_of_sums_wait_until_a_region_is_full(threads, optimizer, loops):
+    def step(params, state, gradient):
+        updates, state = optimizer.update(gradient, state, params)
+        return optim.apply_updates(params, updates), state
+
+    params = [fnp.asarray(np.random.default_rng(i).normal(size=n)) for i, n in enumerate((50_000, 60_000, 40_000, 70_000))]
+    state = optimizer.init(params)
+    marks = joined(step, params, state, params)
+    assert sum(marks) == loops * (len(params) - 1)
+    expected = step(params, state, params)
+    for n in (1, 3):
+        threads(n)
+        for a, b in zip(fg.tree.leaves(fg.jit(step)(params, state, params)), fg.tree.leaves(expected)):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)

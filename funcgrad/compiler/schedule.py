@@ -33,7 +33,7 @@ class Scheduler(Lowering):
         steps = self.emit({o for o in outs if type(o) is Var})
         plan = Schedule(inputs, self.consts, [o if type(o) is Literal else self.views[o] for o in outs], self.failure, steps)
         overwrite(plan)
-        regions.mark(plan.steps)
+        plan.steps = regions.arranged(plan.steps)
         return plan
 
     def settled(self, out: Atom) -> Atom:
