@@ -375,6 +375,40 @@ def test_layers_refuse_what_does_not_fit():
         layer(params, 1.0)
     with pytest.raises(TypeError, match="argument 1 is not a layer"):
         nn.Sequential(layer, 3)
+    with pytest.raises(TypeError, match="argument layer is not a layer"):
+        nn.Repeat(3, 2)
+
+
+@pytest.mark.parametrize("call, text", [
+    (lambda model, params, x: model(x, params), r"its params are no dict(.|\n)*found: +float64\[2,3\]"),
+    (lambda model, params, x: model((params, {}), x), r"found: +a tuple(.|\n)*params, state = model.init\(key\)"),
+    (lambda model, params, x: model.apply(params, None, x), r"its state is no dict(.|\n)*found: +None"),
+])
+def test_arguments_in_the_wrong_place(call, text):
+    model = nn.Sequential(nn.Linear(3, 4))
+    with pytest.raises(TypeError, match=text):
+        call(model, model.init(KEY)[0], np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), np.array([3, 4])])
+def test_the_work_of_initialising_does_not_double_with_each_level(sizes):
+    calls = []
+
+    @dataclass(frozen=True)
+    class Counted(nn.Linear):
+        sizes: object = None
+
+        def init(self, key, example=None):
+            calls.append(example.shape)
+            return super().init(key, example)
+
+    model, depth = nn.Sequential(Counted(None, 4, sizes=sizes)), 6
+    for _ in range(depth):
+        model = nn.Sequential(model)
+    params, _ = model.init(KEY, fg.ShapeDtypeStruct((2, 3), np.float32))
+    assert set(calls) == {(2, 3)} and fg.tree.leaves(params)[1].shape == (3, 4)
+    if isinstance(sizes, tuple):  # layers that cannot be looked up are initialised as well, only later
+        assert len(calls) <= 2 * depth
 
 
 @dataclass(frozen=True)
