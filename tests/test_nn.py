@@ -211,12 +211,12 @@ def test_simple_initializers():
     np.testing.assert_array_equal(make.zeros(KEY, (2, 3)), np.zeros((2, 3)))
     np.testing.assert_array_equal(make.ones(KEY, (2,), np.float32), np.ones(2))
     np.testing.assert_array_equal(make.constant(7.0)(KEY, (2,)), [7, 7])
-    assert make.zeros(KEY, ()).dtype == np.float64
+    assert make.zeros(KEY, ()).dtype == make.he_normal()(KEY, (2, 3)).dtype == np.float32
     values = np.asarray(make.uniform(0.5)(KEY, (10_000,)))
     assert values.min() >= 0 and values.max() < 0.5 and values.mean() == pytest.approx(0.25, abs=0.01)
     assert np.asarray(make.normal(2.0)(KEY, (10_000,))).std() == pytest.approx(2, rel=0.03)
     assert np.abs(np.asarray(make.truncated_normal(3.0, lower=-1.0, upper=1.0)(KEY, (10_000,)))).max() <= 3
-    assert make.normal(dtype=np.float32)(KEY, (2,)).dtype == np.float32
+    assert make.normal(dtype=np.float64)(KEY, (2,)).dtype == np.float64
     geometric = np.asarray(make.variance_scaling(1.0, "fan_geo_avg", "normal")(KEY, (100, 400)))
     assert geometric.var() == pytest.approx(1 / 200, rel=0.03)
     field = np.asarray(make.variance_scaling(1.0, "fan_in", "normal")(KEY, (3, 3, 50, 100)))
@@ -525,7 +525,7 @@ def test_attention_of_what_does_not_fit():
 def test_orthogonal_initial_values():
     key = fg.random.key(0)
     for shape, axis in (((4, 3), -1), ((3, 4), -1), ((2, 3, 4), 0), ((5, 2), 0)):
-        values = np.moveaxis(np.asarray(nn.initializers.orthogonal(2.0, axis)(key, shape)), axis, -1)
+        values = np.moveaxis(np.asarray(nn.initializers.orthogonal(2.0, axis, np.float64)(key, shape)), axis, -1)
         matrix = values.reshape(-1, shape[axis]) / 2
         gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)

@@ -172,6 +172,13 @@ def test_a_loss_that_is_not_finite_is_explained(function, arrays, rate, expected
         assert re.search(pattern, str(caught.value), re.S), (pattern, str(caught.value))
 
 
+def test_the_layer_of_a_loop_that_made_a_nan_is_found():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Repeat(nn.Sequential(nn.Linear(8, 8), nn.Lambda(fnp.log)), 3))
+    with pytest.raises(training.NonFiniteLossError, match=r"not finite is '1\.1'(.|\n)*log made a NaN"):
+        training.fit(lambda params, state, batch, key: fnp.mean(model(params, batch["x"])), model.init(KEY)[0], DATA,
+                     optimizer=optim.sgd(0.1), epochs=1)
+
+
 def test_it_can_go_on_after_a_loss_that_is_not_finite():
     result = training.fit(loss, PARAMS, training.from_arrays({"x": SPOILED, "y": Y}).batch(6), optimizer=ADAM, epochs=1,
                           stop_on_nonfinite=False)

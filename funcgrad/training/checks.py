@@ -22,7 +22,7 @@ def first_sizes(where: str, arrays: Any) -> int:
     if without or not shapes:
         raise ValueError(message(f"{where}: there are no rows",
                                  f"{', '.join(without)} of shape ()" if without else "a tree without arrays",
-                                 "arrays with at least one axis"))
+                                 "arrays with at least one axis", "np.asarray(x) of a list of numbers"))
     sizes = {path: shape[0] for path, shape in shapes.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(message(f"{where}: the arrays have different numbers of rows",

@@ -112,23 +112,47 @@ class _Model:
 
 
 def _first_layer(loss: Loss, call: Call) -> str | None:
-    """The path of the first layer whose output is not finite, "" if there is none, None if no layer was seen."""
+    """The path of the first layer whose output is not finite, "" if there is none, None if no layer was seen.
+
+    In a loop over layers, whose results are those of all its steps, that is the one which makes it of finite inputs.
+    """
     params, state, batch, key = call.arguments
     try:
         with disable_jit(), np.errstate(all="ignore"):
-            outputs = nn.capture(_Model(loss), params, state, batch, key)[2]
+            seen = nn.capture(_Model(loss), params, state, batch, key, inputs=True)[2]
     except Exception:  # what is wrong is said by the replay
         return None
-    if not outputs:
+    if not seen:
         return None
-    return next((path for path, y in outputs.items() if not all(map(_finite, tree.leaves(y)))), "")
+    wrong = [path for path, (_, y) in seen.items() if not all(map(_finite, tree.leaves(y)))]
+    return next((path for path in wrong if _spoils(*seen[path])), wrong[0] if wrong else "")
+
+
+def _spoils(x: Any, y: Any) -> bool:
+    """Whether at some place along the first axis, of steps or of examples, x is finite and y is not."""
+    before, after = _finite_rows(x), _finite_rows(y)
+    if before.shape != after.shape:
+        before, after = before.all(), after.all()
+    return bool(np.any(before & ~after))
+
+
+def _finite_rows(values: Any) -> np.ndarray:
+    """Which rows of arrays are finite; one answer for all where they have different numbers of rows."""
+    arrays = [np.asarray(leaf) for leaf in tree.leaves(values) if _known(leaf)]
+    rows = [np.isfinite(a).all(tuple(range(1, a.ndim))) if dtypes.is_inexact(a.dtype) else np.ones(a.shape[:1], bool)
+            for a in arrays]
+    if len({row.shape for row in rows}) == 1:
+        return np.logical_and.reduce(rows)
+    return np.array([all([row.all() for row in rows])])
 
 
 def _finite(x: Any) -> bool:
     """Whether all elements are finite, as far as they are known: a layer inside of a scan has outputs for many steps."""
-    if not isinstance(x, (DeviceArray, np.ndarray, np.generic, float)):
+    if not _known(x):
         return True
     data = np.asarray(x)
     return not dtypes.is_inexact(data.dtype) or bool(np.isfinite(data).all())
 
 
+def _known(x: Any) -> bool:
+    return isinstance(x, (DeviceArray, np.ndarray, np.generic, float))

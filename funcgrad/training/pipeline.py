@@ -43,6 +43,10 @@ class Data:
         """How many items an epoch has; None where that is not known, or endless."""
         return None
 
+    def __repr__(self) -> str:
+        length = self.length()
+        return f"{type(self).__name__}({'an unknown number of' if length is None else length} items)"
+
     def __len__(self) -> int:
         length = self.length()
         if length is None:

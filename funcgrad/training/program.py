@@ -9,6 +9,8 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from funcgrad.training.files import check_place
+
 MODELS = {
     "digits": "a convolutional network that tells digits apart",
     "text": "a transformer that writes text, character by character",
@@ -39,4 +41,6 @@ def parser(number: Callable) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str], number: Callable) -> Any:
     """Trains the chosen model and returns the exit status."""
     options = parser(number).parse_args(arguments)
+    if options.log is not None:
+        check_place(options.log, "the log")
     return options.run(options)
