@@ -290,9 +290,10 @@ def test_squared_error():
     (lambda: nn.softmax_cross_entropy_with_integer_labels(np.zeros((2, 3)), np.zeros(2)), r"must be integers"),
     (lambda: nn.softmax_cross_entropy(np.zeros(2), np.array([0.0, 2.0])), r"label 2.0"),
     (lambda: nn.sigmoid_binary_cross_entropy(np.zeros(2), np.array([0, 2])), r"label 2\n.*labels from 0 to 1"),
+    (lambda: nn.sigmoid_binary_cross_entropy(np.zeros((2, 1)), np.zeros(2)), r"shape \(2,\), logits of shape \(2, 1\)"),
     (lambda: nn.squared_error(np.zeros((2, 1)), np.zeros(2)), r"\(2, 1\) and \(2,\)"),
     (lambda: nn.squared_error(np.zeros(2), np.zeros(2), reduction="max"), r"'none', 'mean' or 'sum'"),
-], ids=["too large", "negative", "shape", "dtype", "probability", "binary", "squares", "reduction"])
+], ids=["too large", "negative", "shape", "dtype", "probability", "binary", "binary shape", "squares", "reduction"])
 def test_losses_refuse_what_does_not_fit(call, error):
     with pytest.raises((TypeError, ValueError), match=error):
         call()

@@ -26,12 +26,8 @@ class Step:
     """A step of training, compiled when it is first called: see ``training_step``."""
 
     def __init__(self, loss: Loss, optimizer: optim.GradientTransformation):
-        if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
-            raise TypeError(message("fit: not an optimiser", f"{optimizer!r} of type {type(optimizer).__name__}",
-                                    "what such a call returns", "optimizer=optim.adam(1e-3)"))
-        self.loss, self.optimizer = loss, optimizer
-        objective = with_state(loss)
-        update = optim.with_extra_args_support(optimizer).update
+        self.loss, self.optimizer = loss, optim.with_extra_args_support(optimizer)
+        objective, update = with_state(loss), self.optimizer.update
 
         @jit
         def step(params: Any, state: Any, optimizer_state: Any, batch: Any, key: Any, count: Any) -> tuple:
