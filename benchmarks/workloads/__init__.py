@@ -14,6 +14,7 @@ from benchmarks.workloads import (
     rows,
     selection,
     taylor,
+    training,
 )
 
 FAMILIES: dict[str, list[Workload]] = {
@@ -21,6 +22,7 @@ FAMILIES: dict[str, list[Workload]] = {
     convolutions.WORKLOADS, "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor":
     taylor.WORKLOADS, "arrays": arrays.WORKLOADS, "selection": selection.WORKLOADS, "linear_algebra":
     linear_algebra.WORKLOADS, "fourier": fourier.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
+    "training": training.WORKLOADS,
 }
 
 BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}

@@ -94,7 +94,8 @@ class _Run:
     optimizer_state: Any
     key: Any
     step: int = 0
-    position: dict[str, int] = field(default_factory=lambda: {"epoch": 0, "item": 0})
+    epoch: int = 0
+    item: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best: Best | None = None
@@ -153,29 +154,28 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
         run = _begin(run, checkpoints, resume, data)
     if early_stopping is not None:
         run.stopped = run.waited >= early_stopping.patience
-    means, before = Means(), None
+    means, last = Means(), None
     with _log_file(log, run.history) as write, _bar(progress, data, epochs, steps, run.step) as show:
         listeners = [write, *([_stopping(run, early_stopping)] if early_stopping else []), *callbacks]
         started = time.perf_counter() - run.seconds
-        for batch, position in _batches(data, run.position, epochs) if run.step < steps and not run.stopped else ():
-            call = Call(run.params, run.state, batch, run.key, run.step)
-            run.params, run.state, run.optimizer_state, measured = step.call(
+        for batch, epoch, item in _batches(data, run, epochs) if run.step < steps and not run.stopped else ():
+            before, last = last, (run.params, run.state, batch, run.key, run.step)
+            run.params, run.state, run.optimizer_state, metrics = step.call(
                 run.params, run.state, run.optimizer_state, batch, run.key, run.step)
-            value = float(measured["loss"])
+            value = float(metrics["loss"])
             if stop_on_nonfinite and not math.isfinite(value):
-                raise explain(step.loss, value, run.position["epoch"], call, before)
-            before = call
-            means.add(measured, batch)
+                raise explain(step.loss, value, run.epoch, Call(*last), before and Call(*before))
+            means.add(metrics, batch)
             show(value)
-            run.step, run.position = run.step + 1, position
-            over = run.step >= steps or position["epoch"] >= epochs
-            if over or (position["item"] == 0 if every is None else run.step % every == 0):
+            run.step, run.epoch, run.item = run.step + 1, epoch, item
+            over = run.step >= steps or epoch >= epochs
+            if over or (item == 0 if every is None else run.step % every == 0):
                 metrics = means.take()
                 if evaluate is not None and (over or (len(run.history) + 1) % evaluate_every == 0):
                     found = scalars("evaluate", evaluate(run.params, run.state))
                     metrics |= {f"eval_{name}": float(value) for name, value in found.items()}
                 run.seconds = time.perf_counter() - started
-                record = Record(run.step, position["epoch"], run.seconds, metrics, run.params, run.state)
+                record = Record(run.step, epoch, run.seconds, metrics, run.params, run.state)
                 run.history.append(record.line())
                 run.stopped = any([listen(record) is True for listen in listeners])
                 if checkpoints is not None and (over or run.stopped or len(run.history) % checkpoint_every == 0):
@@ -185,22 +185,24 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
     return Result(run.params, run.state, run.optimizer_state, run.step, run.history, run.best)
 
 
-def _batches(data: Data, position: dict[str, int], epochs: float) -> Iterator[tuple[Any, dict[str, int]]]:
-    """Each batch with the position after it, which after the last one of an epoch is the start of the next epoch.
+def _batches(data: Data, run: _Run, epochs: float) -> Iterator[tuple[Any, int, int]]:
+    """Each batch from where the run is, with the epoch and the item that come after it.
 
-    One batch is read ahead, to know the last one.
+    One batch is read ahead, to know the last one of an epoch: after it, the next epoch begins.
     """
-    while position["epoch"] < epochs:
-        epoch, iteration = position["epoch"], data.iterate(position)
-        batch = next(iteration, _END)
-        if batch is _END and not position["item"]:
+    epoch, item = run.epoch, run.item
+    while epoch < epochs:
+        items = data.items(epoch, item)
+        batch = next(items, _END)
+        if batch is _END and item == 0:
             raise ValueError(message("fit: the data holds no batches", f"nothing in epoch {epoch}", "at least one batch"))
-        while batch is not _END:
-            position = iteration.state()
-            following = next(iteration, _END)
-            yield batch, position if following is not _END else {"epoch": epoch + 1, "item": 0}
+        for following in items:
+            item += 1
+            yield batch, epoch, item
             batch = following
-        position = {"epoch": epoch + 1, "item": 0}
+        epoch, item = epoch + 1, 0
+        if batch is not _END:
+            yield batch, epoch, item
 
 
 def _begin(new: _Run, checkpoints: Checkpoints, resume: bool, data: Data) -> _Run:
@@ -230,7 +232,7 @@ def _save(run: _Run, checkpoints: Checkpoints, rule: EarlyStopping | None, data:
     checkpoints.save(run.step, _trees(run), score, {**numbers, "best": best, "batches": data.length()})
 
 
-_NUMBERS = ("step", "position", "seconds", "history", "waited")
+_NUMBERS = ("step", "epoch", "item", "seconds", "history", "waited")
 
 
 def _trees(run: _Run) -> dict[str, Any]:
