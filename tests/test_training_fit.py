@@ -3,6 +3,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,3 +205,15 @@ def test_an_evaluation_without_examples():
     evaluate = training.evaluator(lambda params, state, batch: {}, training.from_iterable([]))
     with pytest.raises(ValueError, match="there are no examples"):
         evaluate({}, {})
+
+
+def test_the_page_about_training_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("safetensors")
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(code, names)
+    made = names["step"](names["params"], {}, names["optimizer"].init(names["params"]), names["batch"], KEY, 3)[0]
+    assert equal(made, training.training_step(names["loss"], names["optimizer"])(
+        names["params"], {}, names["optimizer"].init(names["params"]), names["batch"], KEY, 3)[0])
