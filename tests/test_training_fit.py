@@ -193,6 +193,8 @@ def test_it_can_go_on_after_a_loss_that_is_not_finite():
      r"'a' of shape \(3,\)"),
     ({"evaluate": lambda params, state: 3.0}, TypeError, "metrics of evaluate are not scalars by name"),
     ({"early_stopping": training.EarlyStopping("accuracy")}, ValueError, "'accuracy'\n +expected: one of 'loss'"),
+    ({"early_stopping": training.EarlyStopping()}, ValueError, "'eval_loss'\n.*'loss'\n.*evaluate=evaluator"),
+    ({"early_stopping": training.EarlyStopping(), "evaluate": lambda params, state: {"a": 1}}, ValueError, "'loss', 'eval_a'"),
     ({"early_stopping": training.EarlyStopping(mode="least")}, ValueError, "'least'"),
 ])
 def test_wrong_calls(change, error, text):

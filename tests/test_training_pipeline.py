@@ -129,6 +129,11 @@ def test_files_are_one_array_that_is_not_loaded(folder):
     np.testing.assert_array_equal(array[2:9], X[2:9])
     np.testing.assert_array_equal(array[np.array([10, 0, 3, 3])], X[[10, 0, 3, 3]])
     np.testing.assert_array_equal([array[i] for i in range(11)], X)
+    np.testing.assert_array_equal([array[-1], array[np.array([-11, 4])][0]], X[[10, 0]])
+    np.testing.assert_array_equal(np.asarray(array), X)
+    for index in (11, -12, np.array([3, 11])):
+        with pytest.raises(IndexError, match="no such row.*\n.*\n.*11 rows"):
+            array[index]
     one = open_npy(folder / "d.npy")
     assert not one.flags.owndata and not one.flags.writeable
     joined = from_arrays({"x": array, "y": Y})
@@ -233,7 +238,7 @@ def test_what_the_thread_raises_reaches_the_consumer_in_its_place():
     (lambda: list(from_iterable(lines).batch(8, drop_last=True)), ValueError, "batches of 8, 7 items in all"),
     (lambda: ROWS.batch(0), ValueError, "batch: size.*\n.*0\n.*at least 1"), (lambda: ROWS.batch(2.5), ValueError, "2.5"),
     (lambda: ROWS.repeat(0), ValueError, "repeat: times"), (lambda: ROWS.prefetch(0), ValueError, "prefetch: count"),
-    (lambda: ROWS.batch(2).shuffle(KEY), TypeError, r"shuffle before batch"),
+    (lambda: ROWS.batch(2).shuffle(KEY), TypeError, r"Data\(6 items\)\n.*shuffle before batch"),
     (lambda: from_iterable(i for i in range(3)), TypeError, "gone through only once.*\n.*generator"),
     (lambda: from_iterable(3), TypeError, "not an iterable"),
     (lambda: ROWS.iterate({"epoch": 0}), ValueError, "not the state of an iteration"),

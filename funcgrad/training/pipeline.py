@@ -47,9 +47,13 @@ class Data:
     def __len__(self) -> int:
         length = self.length()
         if length is None:
-            raise TypeError(message("Data: the number of items is not known", f"{self}", "arrays, or a list",
+            raise TypeError(message("Data: the number of items is not known", self, "arrays, or a list",
                                     "fit(..., steps=n) needs no length"))
         return length
+
+    def __repr__(self) -> str:
+        length = self.length()
+        return f"Data({'a number of' if length is None else length} items)"
 
     def __iter__(self) -> Iteration:
         """The items of epoch 0: the same each time. ``epoch(i)`` gives those of another one."""
@@ -77,7 +81,7 @@ class Data:
         Raises TypeError for what is not a source of arrays: shuffling comes first.
         """
         if not isinstance(self, Rows):
-            raise TypeError(message("Data.shuffle: only rows of arrays can be drawn in any order", str(self), None,
+            raise TypeError(message("Data.shuffle: only rows of arrays can be drawn in any order", self, None,
                                     "shuffle before batch, map and repeat: from_arrays(arrays).shuffle(key).batch(64)"))
         return Shuffled(self, key)
 
@@ -206,10 +210,14 @@ class Joined:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
     def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
-        if isinstance(index, slice):
-            index = np.arange(*index.indices(len(self)))
-        rows = np.asarray(index)
+        rows = np.arange(*index.indices(len(self))) if isinstance(index, slice) else np.asarray(index)
+        if np.any((rows < -len(self)) | (rows >= len(self))):
+            raise IndexError(message("open_npy: there is no such row", f"index {index}", f"{len(self)} rows"))
+        rows = np.where(rows < 0, rows + len(self), rows)
         files = np.searchsorted(self._ends, rows, side="right")
         if not rows.ndim:
             return self._arrays[files][rows - self._ends[files]]  # a negative row counts from the end of its file

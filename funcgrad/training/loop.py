@@ -156,7 +156,7 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
         run.stopped = run.waited >= early_stopping.patience
     means, last = Means(), None
     with _log_file(log, run.history) as write, _bar(progress, data, epochs, steps, run.step) as show:
-        listeners = [write, *([_stopping(run, early_stopping)] if early_stopping else []), *callbacks]
+        listeners = [write, *([_stopping(run, early_stopping, evaluate is not None)] if early_stopping else []), *callbacks]
         started = time.perf_counter() - run.seconds
         for batch, epoch, item in _batches(data, run, epochs) if run.step < steps and not run.stopped else ():
             before, last = last, (run.params, run.state, batch, run.key, run.step)
@@ -241,17 +241,18 @@ def _trees(run: _Run) -> dict[str, Any]:
     return trees if run.best is None else {**trees, "best": {"params": run.best.params, "state": run.best.state}}
 
 
-def _stopping(run: _Run, rule: EarlyStopping) -> Callable[[Record], bool]:
+def _stopping(run: _Run, rule: EarlyStopping, evaluated: bool) -> Callable[[Record], bool]:
     """Keeps the best parameters; tells when to stop."""
     if rule.mode not in ("min", "max"):
         raise ValueError(message("EarlyStopping: there is no such mode", repr(rule.mode), "'min' or 'max'"))
 
     def compare(record: Record) -> bool:
         if rule.metric not in record.metrics:
-            if rule.metric.startswith("eval_"):  # not every record has an evaluation
-                return False
+            if evaluated and not any([name.startswith("eval_") for name in record.metrics]):
+                return False  # not every record has an evaluation
             raise ValueError(message("fit: the metric of early_stopping is not measured", repr(rule.metric),
-                                     f"one of {', '.join(map(repr, record.metrics))}"))
+                                     f"one of {', '.join(map(repr, record.metrics))}",
+                                     None if evaluated else "fit(..., evaluate=evaluator(metrics, held_out))"))
         value = record.metrics[rule.metric]
         sign = 1 if rule.mode == "min" else -1
         if sign * value < (math.inf if run.best is None else sign * run.best.value - rule.min_delta):  # never for NaN
