@@ -6,7 +6,8 @@
 from funcgrad.training.checkpoints import Checkpoints
 from funcgrad.training.loop import Best, EarlyStopping, Record, Result, fit
 from funcgrad.training.nonfinite import NonFiniteLossError
-from funcgrad.training.pipeline import Data, Iteration, from_arrays, from_iterable, open_npy
+from funcgrad.training.npy import open_npy
+from funcgrad.training.pipeline import Data, Iteration, from_arrays, from_iterable
 from funcgrad.training.step import evaluator, training_step
 from funcgrad.training.storage import CheckpointError, load, read_info, save
 
