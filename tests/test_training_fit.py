@@ -97,6 +97,26 @@ def test_when_records_are_made(tmp_path, arguments, steps):
     assert result.step == (steps or [0])[-1] and (not seen or equal(seen[-1].params, result.params))
 
 
+def test_streams_of_unknown_length(tmp_path):
+    def stream(epoch):
+        """Four batches, all in one buffer."""
+        buffer = np.empty((5, 4), np.float32)
+        for i in range(4):
+            buffer[:] = X[5 * i:5 * i + 5]
+            yield {"x": buffer, "y": Y[5 * i:5 * i + 5]}
+
+    data = training.from_arrays({"x": X, "y": Y}).batch(5)
+    for arguments, steps in [({"epochs": 2}, [4, 8]), ({"epochs": 2, "every": 3}, [3, 6, 8]), ({"epochs": 2, "every": 4}, [4, 8]),
+                             ({"steps": 6}, [4, 6])]:
+        result = training.fit(STEP, PARAMS, training.from_iterable(stream), **arguments)
+        assert equal(result.params, training.fit(STEP, PARAMS, data, **arguments).params)
+        assert [line["step"] for line in result.history] == steps
+    arguments = {"data": training.from_iterable(stream), "checkpoints": tmp_path, "every": 2}
+    training.fit(STEP, PARAMS, steps=4, **arguments)
+    assert equal(training.fit(STEP, PARAMS, epochs=2, resume=True, **arguments).params,
+                 training.fit(STEP, PARAMS, data, epochs=2).params)
+
+
 def test_the_log_can_be_read_while_training_goes_on(tmp_path):
     lengths = []
     training.fit(STEP, PARAMS, DATA, epochs=3, log=tmp_path / "log",

@@ -125,7 +125,7 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
       evaluate: ``evaluate(params, state)`` returns a dict of numbers, recorded as "eval_...": see ``evaluator``.
       evaluate_every: the number of records from one evaluation to the next; the last record has one in any case.
       callbacks: functions of a ``Record``. One that returns True ends the training.
-      log: a file of JSON lines, one for each record, written at once.
+      log: a file of JSON lines, one for each record, written at once. What was in it is replaced by the run's history.
       early_stopping: ends the training when a metric does not improve; ``result.best`` has the best parameters.
       checkpoints: ``Checkpoints(folder, keep=3)``, or a folder. A checkpoint holds all that the run needs to go on.
       checkpoint_every: the number of records from one checkpoint to the next; there is one at the end in any case.
@@ -159,17 +159,19 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
         listeners = [write, *([_stopping(run, early_stopping, evaluate is not None)] if early_stopping else []), *callbacks]
         started = time.perf_counter() - run.seconds
         for batch, epoch, item in _batches(data, run, epochs) if run.step < steps and not run.stopped else ():
-            before, last = last, (run.params, run.state, batch, run.key, run.step)
-            run.params, run.state, run.optimizer_state, metrics = step.call(
-                run.params, run.state, run.optimizer_state, batch, run.key, run.step)
-            value = float(metrics["loss"])
-            if stop_on_nonfinite and not math.isfinite(value):
-                raise explain(step.loss, value, run.epoch, Call(*last), before and Call(*before))
-            means.add(metrics, batch)
-            show(value)
-            run.step, run.epoch, run.item = run.step + 1, epoch, item
+            if batch is not _END:
+                before, last = last, (run.params, run.state, batch, run.key, run.step)
+                run.params, run.state, run.optimizer_state, metrics = step.call(
+                    run.params, run.state, run.optimizer_state, batch, run.key, run.step)
+                value = float(metrics["loss"])
+                if stop_on_nonfinite and not math.isfinite(value):
+                    raise explain(step.loss, value, run.epoch, Call(*last), before and Call(*before))
+                means.add(metrics, batch)
+                show(value)
+                run.step += 1
+            run.epoch, run.item = epoch, item
             over = run.step >= steps or epoch >= epochs
-            if over or (item == 0 if every is None else run.step % every == 0):
+            if means.weight and (over or (item == 0 if every is None else run.step % every == 0)):
                 metrics = means.take()
                 if evaluate is not None and (over or (len(run.history) + 1) % evaluate_every == 0):
                     found = scalars("evaluate", evaluate(run.params, run.state))
@@ -188,21 +190,20 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
 def _batches(data: Data, run: _Run, epochs: float) -> Iterator[tuple[Any, int, int]]:
     """Each batch from where the run is, with the epoch and the item that come after it.
 
-    One batch is read ahead, to know the last one of an epoch: after it, the next epoch begins.
+    Where the number of batches is not known, the end of an epoch comes by itself, with _END for a batch: none is read before
+    its time, since a stream may write all of them into one buffer.
     """
-    epoch, item = run.epoch, run.item
+    epoch, item, length = run.epoch, run.item, data.length()
     while epoch < epochs:
-        items = data.items(epoch, item)
-        batch = next(items, _END)
-        if batch is _END and item == 0:
-            raise ValueError(message("fit: the data holds no batches", f"nothing in epoch {epoch}", "at least one batch"))
-        for following in items:
+        first = item
+        for batch in data.items(epoch, item):
             item += 1
-            yield batch, epoch, item
-            batch = following
+            yield (batch, epoch, item) if item != length else (batch, epoch + 1, 0)
+        if item == first == 0:
+            raise ValueError(message("fit: the data holds no batches", f"nothing in epoch {epoch}", "at least one batch"))
+        if item != length:
+            yield _END, epoch + 1, 0
         epoch, item = epoch + 1, 0
-        if batch is not _END:
-            yield batch, epoch, item
 
 
 def _begin(new: _Run, checkpoints: Checkpoints, resume: bool, data: Data) -> _Run:

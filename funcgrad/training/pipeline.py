@@ -156,7 +156,8 @@ def from_iterable(source: Iterable | Callable[[int], Iterable]) -> Data:
     >>> list(from_iterable(lambda epoch: (10 * epoch + i for i in range(3))).epoch(2))
     [20, 21, 22]
 
-    Raises TypeError for an iterator, such as a generator: it could be gone through only once.
+    Each item is an object of its own: a buffer that is filled again for the next item would be seen in several at once by
+    ``batch`` and ``prefetch``. Raises TypeError for an iterator, such as a generator: it could be gone through only once.
     """
     return Stream(source)
 
