@@ -223,6 +223,12 @@ def test_wrong_calls(change, error, text):
         training.fit(**arguments)
 
 
+def test_batches_without_arrays_and_a_metric_with_the_name_of_the_loss():
+    result = training.fit(lambda params, state, batch, key: (params["x"] ** 2, (state, {"loss": fnp.zeros(())})),
+                          {"x": fnp.ones(())}, training.from_iterable([{}, {}]), optimizer=optim.sgd(0.1), epochs=1)
+    assert result.step == 2 and result.history[0]["loss"] == pytest.approx((1 + 0.64) / 2)
+
+
 def test_an_evaluation_without_examples():
     evaluate = training.evaluator(lambda params, state, batch: {}, training.from_iterable([]))
     with pytest.raises(ValueError, match="there are no examples"):

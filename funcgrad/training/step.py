@@ -32,7 +32,8 @@ class Step:
             key = None if key is None else random.fold_in(key, count)
             (value, (state, metrics)), gradient = value_and_grad(objective, has_aux=True)(params, state, batch, key)
             updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
-            return optim.apply_updates(params, updates), state, optimizer_state, {"loss": value, **metrics}
+            metrics = {"loss": value} | metrics | {"loss": value}  # the loss comes first, and is the loss
+            return optim.apply_updates(params, updates), state, optimizer_state, metrics
 
         self.call = step
 
@@ -88,8 +89,10 @@ class Means:
     def add(self, metrics: dict[str, Any], batch: Any) -> None:
         weight, sums = rows(batch), self._sums
         self.weight += weight
+        if not sums:
+            sums.update(dict.fromkeys(metrics, 0.0))
         for name, value in metrics.items():
-            sums[name] = sums.get(name, 0.0) + float(value) * weight
+            sums[name] += float(value) * weight
 
     def take(self) -> dict[str, float]:
         """The means so far; counting begins anew."""
@@ -100,7 +103,7 @@ class Means:
 
 def rows(batch: Any) -> int:
     """The size of the first axis of the batch's first array; 1 if it has none."""
-    first = next(iter(batch.values())) if type(batch) is dict else batch  # tree.leaves costs a microsecond in every step
+    first = next(iter(batch.values()), None) if type(batch) is dict else batch  # tree.leaves costs a microsecond in every step
     shape = getattr(first, "shape", None)
     if shape is None:
         shape = fnp.shape(next(iter(tree.leaves(batch)), 0))
