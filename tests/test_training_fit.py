@@ -183,7 +183,9 @@ def root(params, state, batch, key):
      [r"params:   '0.weight' is not finite since the update of step 1", "the gradient of that step is finite"]),
     (lambda params, state, batch, key: fnp.log(fnp.mean(MODEL(params, batch["x"])) - 1e3), {}, 0.1,
      [r"layer:    the outputs of all layers are finite; it happens in the loss", "log made a NaN"]),
-], ids=["layer", "label", "data", "gradient", "growth", "update", "loss"])
+    (lambda params, state, batch, key: fnp.log(fnp.mean(fg.vmap(lambda x: MODEL(params, x))(batch["x"])) - 1e3), {}, 0.1,
+     [r"in epoch 1\n  cause:", "log made a NaN"]),
+], ids=["layer", "label", "data", "gradient", "growth", "update", "loss", "vmap"])
 def test_a_loss_that_is_not_finite_is_explained(function, arrays, rate, expected):
     data = training.from_arrays({"x": X, "y": Y, **arrays}).batch(6)
     with pytest.raises(training.NonFiniteLossError) as caught:
