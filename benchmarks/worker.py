@@ -24,7 +24,7 @@ from benchmarks.workloads import BY_NAME
 
 TINY_LENGTHS = (2, 4)
 MEMORY_CALLS = 5
-OVERHEAD_TURNS = 101
+OVERHEAD_TURNS = 31
 
 
 def arrays(result: Any) -> Iterator[np.ndarray]:

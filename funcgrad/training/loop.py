@@ -163,7 +163,7 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
                 before, last = last, (run.params, run.state, batch, run.key, run.step)
                 run.params, run.state, run.optimizer_state, metrics = step.call(
                     run.params, run.state, run.optimizer_state, batch, run.key, run.step)
-                value = float(metrics["loss"])
+                value = metrics["loss"] = float(metrics["loss"])
                 if stop_on_nonfinite and not math.isfinite(value):
                     raise explain(step.loss, value, run.epoch, Call(*last), before and Call(*before))
                 means.add(metrics, batch)

@@ -70,7 +70,7 @@ def explain(loss: Loss, value: float, epoch: int, last: Call, before: Call | Non
     if error is not None:
         first, *rest = str(error).splitlines()
         lines += [("cause:", first), *[("", line) for line in rest]]
-    if "instead:" not in str(error) and data is None:
+    if data is None and "instead:" not in str(error) and (error is None or isinstance(error, FloatingPointError)):
         lines.append(("instead:", "a lower learning rate or clipped gradients, where values grow from step to step"))
     step, epoch = last.count + 1, epoch + 1
     text = message("fit: the loss is not finite", f"{value} in step {step}, in epoch {epoch}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 import funcgrad.numpy as fnp
 from funcgrad import optim, random, tree
 from funcgrad.errors import message
@@ -103,10 +105,10 @@ class Means:
 
 def rows(batch: Any) -> int:
     """The size of the first axis of the batch's first array; 1 if it has none."""
-    first = next(iter(batch.values()), None) if type(batch) is dict else batch  # tree.leaves costs a microsecond in every step
-    shape = getattr(first, "shape", None)
-    if shape is None:
-        shape = fnp.shape(next(iter(tree.leaves(batch)), 0))
+    first = next(iter(batch.values()), None) if type(batch) is dict else batch
+    if type(first) is np.ndarray and first.ndim:  # nearly always, and flattening the batch costs a microsecond in every step
+        return len(first)
+    shape = fnp.shape(next(iter(tree.leaves(batch)), 0))
     return shape[0] if shape else 1
 
 
