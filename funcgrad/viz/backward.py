@@ -40,6 +40,8 @@ class Contribution:
     """What an equation gives to the cotangent of one of its operands."""
 
     variable: Var
+    operand: int
+    """Which operand of the equation it is."""
     value: Any
     before: Any
     """The sum of what the operand had before; None for the first contribution."""
@@ -111,13 +113,14 @@ def _contributions(recording: Recording, e: Equation, given: list[Any], reached:
     active = [a in reached for a in e.inputs]
     outs, indices, tape = linearize_flat(lambda *xs: e.primitive.bind(*xs, **e.params), primals, active)
     found = backward(tape, indices, given, sum(active))
-    chosen = [a for a, on in zip(e.inputs, active, strict=True) if on]
+    positions = [i for i, on in enumerate(active) if on]
+    chosen = [e.inputs[i] for i in positions]
     if not any(ct is not None for ct in found):
         return []
     formulas = _formulas(e, [ct is not None for ct in given], active, names)
     derivatives = _derivatives(e, tape, indices, outs, chosen)
-    return [Contribution(v, ct, None, None, formula, derivative)  # type: ignore[arg-type]
-            for v, ct, formula, derivative in zip(chosen, found, formulas, derivatives, strict=True) if ct is not None]
+    return [Contribution(v, i, ct, None, None, formula, derivative)  # type: ignore[arg-type]
+            for v, i, ct, formula, derivative in zip(chosen, positions, found, formulas, derivatives, strict=True) if ct is not None]
 
 
 def _derivatives(e: Equation, tape: Any, indices: Sequence[int | None], outs: Sequence[Any], chosen: Sequence[Any]) -> list[Any]:

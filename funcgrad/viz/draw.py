@@ -10,19 +10,22 @@ In: a function with arguments, a jaxpr, or a lowered function. Out: a ``Drawing`
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from funcgrad.core.array import describe
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.errors import message
 from funcgrad.jit import Lowered
 from funcgrad.viz.backward import backpropagate
+from funcgrad.viz.compiled import MemoryDrawing, schedule_scene
 from funcgrad.viz.expressions import names_of
+from funcgrad.viz.files import png, save_picture
 from funcgrad.viz.graph import Scene, scene_of
+from funcgrad.viz.html import folding, page
 from funcgrad.viz.record import record, record_program
 from funcgrad.viz.render import Painter, place
-from funcgrad.viz.svg import PALE, document, element
+from funcgrad.viz.svg import PALE, document, element, group
 
 MARGIN, BETWEEN, CAPTION = 16.0, 40.0, 22.0
 FEW = 60
@@ -49,7 +52,6 @@ def draw(f: Callable | Jaxpr | Lowered, *args: Any, gradient: bool = False, dept
     ('<svg xmlns="http://www.w3', 5)
     """
     if isinstance(f, Lowered):
-        from funcgrad.viz.compiled import schedule_scene
         scene, title = schedule_scene(f), f"schedule of {f.name}"
         depth = 1 if depth is None else depth
     elif isinstance(f, Jaxpr):
@@ -64,6 +66,22 @@ def draw(f: Callable | Jaxpr | Lowered, *args: Any, gradient: bool = False, dept
         raise TypeError(message("draw: gradient=True needs a function", type(f).__name__, None, "fg.draw(f, *args, gradient=True)"))
     unfold(scene, depth, (fold,) if isinstance(fold, str) else tuple(fold))
     return Drawing(scene, title, gradient)
+
+
+def memory(lowered: Lowered) -> MemoryDrawing:
+    """A drawing of the temporary memory of ``fg.jit(f).lower(*args)`` over time: which buffer lies where, from when to when.
+
+    >>> program = fg.jit(lambda x: fnp.sort(fnp.exp(x))[::-1] * 2.0).lower(fnp.ones(100))
+    >>> memory(program)
+    MemoryDrawing(<lambda>: 1664 bytes, 2 buffers)
+    """
+    if not isinstance(lowered, Lowered):
+        raise TypeError(message("draw.memory: there is no program", describe(lowered), "a lowered function",
+                                "fg.draw.memory(fg.jit(f).lower(*args))"))
+    return MemoryDrawing(lowered)
+
+
+draw.memory = memory  # type: ignore[attr-defined]
 
 
 def unfold(scene: Scene, depth: int | None, fold: Sequence[str]) -> None:
@@ -82,7 +100,7 @@ def unfold(scene: Scene, depth: int | None, fold: Sequence[str]) -> None:
 def _shown(scene: Scene, depth: int) -> int:
     """How many boxes but pills are seen when parts are unfolded to a depth."""
     return sum(_shown(box.inside, depth) if box.inside is not None and box.level < depth else
-               box.kind not in ("input", "constant", "result") for box in scene.boxes)
+               box.kind not in ("input", "constant", "result", "bundle") for box in scene.boxes)
 
 
 class Drawing:
@@ -106,7 +124,8 @@ class Drawing:
         if self._gradient:
             shift = MARGIN + width + BETWEEN
             content.append(element("text", "backward, from the result up", x=shift, y=MARGIN + 8, fill=PALE, font_weight="bold"))
-            content += Painter(True).scene(placed, shift, MARGIN + CAPTION)
+            content = [group(*content, data_pass="forward"),
+                       group(*Painter(True).scene(placed, shift, MARGIN + CAPTION), data_pass="backward")]
             width += BETWEEN + width
         return document(content, width + 2 * MARGIN, height + 2 * MARGIN + CAPTION, self.title)
 
@@ -115,16 +134,15 @@ class Drawing:
 
         Raises ValueError for another ending, ImportError for .png without cairosvg.
         """
-        ending = os.path.splitext(os.fspath(path))[1]
-        if ending == ".svg":
-            data = self.svg.encode()
-        elif ending == ".html":
-            data = self.html.encode()
-        elif ending == ".png":
-            data = _png(self.svg)
-        else:
-            raise ValueError(message("Drawing.save: there is no such format", repr(ending), "'.svg', '.html' or '.png'"))
-        write_whole(path, data)
+        save_picture(path, svg=lambda: self.svg, html=lambda: page(self.title, self.html), png=lambda: png(self.svg))
+
+    @property
+    def html(self) -> str:
+        """The drawing as HTML: a click folds and unfolds a part. Without scripts, all parts that fold are folded."""
+        return folding(self._scene, self.title, self._gradient)
+
+    def _repr_html_(self) -> str:
+        return self.html if any(box.inside is not None for box in self._scene.walk()) else self.svg
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -135,25 +153,3 @@ class Drawing:
 
 def _count(scene: Scene) -> int:
     return sum(1 + (_count(box.inside) if box.unfolded and box.inside is not None else 0) for box in scene.boxes)
-
-
-def _png(svg: str) -> bytes:
-    try:
-        import cairosvg
-    except ImportError:
-        raise ImportError(message("Drawing.save: .png needs the package cairosvg", None, None,
-                                  "pip install 'funcgrad[viz]', or .svg")) from None
-    return cairosvg.svg2png(bytestring=svg.encode(), scale=2)
-
-
-def write_whole(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file under another name first, so that nobody ever reads half of it."""
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path))
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

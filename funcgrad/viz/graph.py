@@ -111,16 +111,18 @@ class _Builder:
 
     def scene(self, equations: list[Equation], depth: int, outside: Sequence[Var], goes_out: Sequence[Var]) -> Scene:
         """The scene of some equations that follow each other: pills for what comes in, boxes, pills for what goes out."""
-        scene = Scene()
+        boxes = list(self.boxes(equations, depth))
+        pills = [self.pill(bundle[0], depth) if len(bundle) == 1 else self.bundle(bundle, depth)
+                 for bundle in self.bundles(outside, boxes)]
+        scene = Scene([*pills, *boxes, *[self.exit(v, depth) for v in goes_out]])
         makers: dict[Var, int] = {}
-        for v in outside:
-            scene.boxes.append(self.pill(v, depth))
-        for box in self.boxes(equations, depth):
-            scene.boxes.append(box)
-        for v in goes_out:
-            scene.boxes.append(self.exit(v, depth))
         for i, box in enumerate(scene.boxes):
+            seen = set()
             for operand, v in enumerate(box.uses):
+                if scene.boxes[makers[v]].kind == "bundle":
+                    if makers[v] in seen:
+                        continue
+                    seen.add(makers[v])
                 back = self.backward is not None and v in self.backward.cotangents
                 scene.links.append(Link(makers[v], i, v, operand, back and any(x in self.backward.cotangents for x in box.makes)
                                         if back and box.makes else back))
@@ -151,13 +153,38 @@ class _Builder:
         """What comes from outside: an argument, a constant, or in a part what was computed before it."""
         jaxpr = self.recording.jaxpr
         name = self.names[v]
-        if depth == self.level:
+        if depth == self.level or v in jaxpr.in_vars:
             kind = "input" if v in jaxpr.in_vars else "constant"
             rows = [Row(((short(name, WIDEST), "name"),)), *value_rows(self.recording.value(v), v), *self.gradient(v)]
-            return Box(self.key(f"in.{name}"), kind, rows, f"{kind} {name}: {v.aval.short()}", makes=(v,), twin=self.twin((v,)),
+            return Box(self.key(f"in{depth}.{name}"), kind, rows, f"{kind} {name}: {v.aval.short()}", makes=(v,), twin=self.twin((v,)),
                        level=depth, result=v in self.results)
         return Box(self.key(f"in{depth}.{name}"), "input", [Row(((short(name, 24), "name"),))], f"{name}, from outside",
                    makes=(v,), twin=self.twin((v,), brief=True), level=depth)
+
+    def bundles(self, outside: Sequence[Var], boxes: Sequence[Box]) -> list[list[Var]]:
+        """The variables from outside, those together that are arrays of one argument which a single part alone uses."""
+        users: dict[Var, list[int]] = {}
+        for i, box in enumerate(boxes):
+            for v in dict.fromkeys(box.uses):
+                users.setdefault(v, []).append(i)
+        found: dict[Any, list[Var]] = {}
+        for v in outside:
+            user = users.get(v, [])
+            shared = len(user) == 1 and boxes[user[0]].kind == "group" and v in self.recording.jaxpr.in_vars and v not in self.results
+            found.setdefault((user[0], self.names[v].partition("[")[0]) if shared else v, []).append(v)
+        return [part for bundle in found.values() for part in ([bundle] if len(bundle) > 2 else [[v] for v in bundle])]
+
+    def bundle(self, variables: list[Var], depth: int) -> Box:
+        """One pill for several arrays of an argument."""
+        names = [self.names[v] for v in variables]
+        prefix = os.path.commonprefix(names)
+        prefix = prefix[:prefix.rfind("]") + 1] or prefix.partition("[")[0]
+        count = f"{len(variables)} arrays, {plural(sum(v.aval.size for v in variables), 'number')}"
+        twin = None
+        if self.backward is not None and any(v in self.backward.cotangents for v in variables):
+            twin = [Row(((f"d{short(prefix, WIDEST)}", "gradient"),)), Row(((count, "pale"),))]
+        return Box(self.key(f"in{depth}.{names[0]}"), "bundle", [Row(((short(prefix, WIDEST), "name"),)), Row(((count, "pale"),))],
+                   "\n".join(names), makes=tuple(variables), twin=twin, level=depth)
 
     def exit(self, v: Var, depth: int) -> Box:
         name = self.names[v]
@@ -200,7 +227,9 @@ class _Builder:
             rows += self.gradient(v, len(makes) > 1)
         box = Box(self.key(f"p{self.number[equations[0]]}.{depth}"), "group", rows, f"{name}: {plural(len(equations), 'operation')}",
                   uses, makes, self.twin(makes), level=depth, result=any(v in self.results for v in makes))
-        box.inside, box.ports = self.scene(equations, depth + 1, uses, makes), tuple(range(len(uses)))
+        box.inside = self.scene(equations, depth + 1, uses, makes)
+        place = {v: i for i, pill in enumerate(box.inside.boxes) if not pill.uses for v in pill.makes}
+        box.ports = tuple([place[v] for v in uses])
         return box
 
     # ------------------------------------------------------------ programs inside of equations

@@ -20,7 +20,8 @@ GAP_ACROSS, GAP_DOWN, LANE = 18.0, 30.0, 10.0
 """Between boxes of a layer, between layers, and the width that an edge takes where it passes a layer."""
 SWEEPS = 8
 
-Point = tuple[float, float]
+Bend = tuple[float, float, int]
+"""A point of an edge, and the layer at whose upper or lower side it lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Arrangement:
 
     x: list[float]
     y: list[float]
-    routes: list[list[Point]]
+    routes: list[list[Bend]]
+    layer: list[int]
     branches: list[bool]
     width: float
     height: float
@@ -51,7 +53,7 @@ class Arrangement:
 def arrange(sizes: Sequence[tuple[float, float]], edges: Sequence[Edge]) -> Arrangement:
     """The places of the boxes of these (width, height), and the routes of the edges."""
     if not sizes:
-        return Arrangement([], [], [], [], 0.0, 0.0)
+        return Arrangement([], [], [], [], [], 0.0, 0.0)
     graph = _Layers(sizes, edges)
     graph.order()
     graph.place()
@@ -201,12 +203,13 @@ class _Layers:
         routes = []
         for e, chain, shared in zip(self.edges, self.chains, self.shared, strict=True):
             start, end = self.middle[e.source] - left + e.out_port, self.middle[e.target] - left + e.in_port
-            points = [(start, y[e.source] + self.sizes[e.source][1]), (start, bottoms[self.layer[e.source]])]
+            layer = self.layer[e.source]
+            points = [(start, y[e.source] + self.sizes[e.source][1], layer), (start, bottoms[layer], layer)]
             for lane in chain:
-                at = self.middle[lane] - left
-                points += [(at, tops[self.layer[lane]]), (at, bottoms[self.layer[lane]])]
-            routes.append(_straight([*points[1 + 2 * shared if shared else 0:], (end, y[e.target])]))
-        return Arrangement(x, y, routes, [shared > 0 for shared in self.shared], right - left, bottoms[-1])
+                at, layer = self.middle[lane] - left, self.layer[lane]
+                points += [(at, tops[layer], layer), (at, bottoms[layer], layer)]
+            routes.append(_straight([*points[1 + 2 * shared if shared else 0:], (end, y[e.target], self.layer[e.target])]))
+        return Arrangement(x, y, routes, self.layer[:count], [shared > 0 for shared in self.shared], right - left, bottoms[-1])
 
 
 def _longest_paths(count: int, edges: Sequence[Edge]) -> list[int]:
@@ -241,7 +244,7 @@ def _increasing(wanted: Sequence[float], weights: Sequence[float]) -> list[float
     return [mean for mean, _, n in blocks for _ in range(int(n))]
 
 
-def _straight(points: list[Point]) -> list[Point]:
+def _straight(points: list[Bend]) -> list[Bend]:
     """The points without those in the middle of a vertical line."""
     kept = points[:1]
     for i in range(1, len(points) - 1):

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from funcgrad.viz.graph import Box, Link, Row, Scene
-from funcgrad.viz.layout import Arrangement, Edge, Point, arrange
+from funcgrad.viz.layout import Arrangement, Bend, Edge, arrange
 from funcgrad.viz.svg import ACCENT, BACKGROUND, FILLS, INK, LINE, PALE, STROKES, curve, element, group, number
 
+Point = tuple[float, float]
 CHARACTER, ROW, BARS, PADDING, HEAD = 6.7, 15.0, 20.0, 9.0, 26.0
 """Widths and heights: of a character, a row, a histogram, the space at the sides, the head of an unfolded part."""
 BAR = 6.0
@@ -33,9 +34,9 @@ class Placed:
     inner: list[Placed | None]
 
 
-def place(scene: Scene) -> Placed:
-    """Arranges a scene, from the innermost parts on."""
-    inner = [place(box.inside) if box.unfolded and box.inside is not None else None for box in scene.boxes]
+def place(scene: Scene, folded: bool = False) -> Placed:
+    """Arranges a scene, from the innermost parts on; with ``folded``, as if all of them were folded."""
+    inner = [place(box.inside) if box.unfolded and not folded and box.inside is not None else None for box in scene.boxes]
     sizes = [size(box, part) for box, part in zip(scene.boxes, inner, strict=True)]
     edges = [Edge(link.source, link.target, _out_port(scene.boxes[link.source], inner[link.source], sizes[link.source][0], link),
                   _in_port(scene.boxes[link.target], inner[link.target], sizes[link.target][0], link)) for link in scene.links]
@@ -45,11 +46,15 @@ def place(scene: Scene) -> Placed:
 def size(box: Box, part: Placed | None = None) -> tuple[float, float]:
     """The width and height of a box, folded or with its scene inside."""
     if part is not None:
-        head = sum(len(text) for text, _ in box.rows[0].parts) * CHARACTER + 4 * PADDING
-        return max(part.arrangement.width + 2 * INSIDE, head), part.arrangement.height + HEAD + INSIDE
+        return max(part.arrangement.width + 2 * INSIDE, frame_width(box)), part.arrangement.height + HEAD + INSIDE
     faces = [box.rows] if box.twin is None else [box.rows, box.twin]
     width = max(_row_width(row) for face in faces for row in face) + 2 * PADDING + (12 if box.inside is not None else 0)
     return max(width, 44.0), max(map(_rows_height, faces)) + 8
+
+
+def frame_width(box: Box) -> float:
+    """The width that the head of an unfolded box needs."""
+    return sum(len(text) for text, _ in box.rows[0].parts) * CHARACTER + 4 * PADDING
 
 
 def _rows_height(rows: Sequence[Row]) -> float:
@@ -78,7 +83,7 @@ def _in_port(box: Box, part: Placed | None, width: float, link: Link) -> float:
 def _out_port(box: Box, part: Placed | None, width: float, link: Link) -> float:
     if part is not None and box.kind == "group":
         return _pill_port(part, width, len(part.sizes) - len(box.makes) + box.makes.index(link.variable))
-    return _spread(box.makes.index(link.variable), len(box.makes), width)
+    return 0.0 if box.kind == "bundle" else _spread(box.makes.index(link.variable), len(box.makes), width)
 
 
 def _pill_port(part: Placed, width: float, i: int) -> float:
@@ -106,9 +111,11 @@ class Painter:
             found += self.box(box, placed, i)
         return [group(*found, transform=f"translate({number(dx)},{number(dy)})")]
 
-    def turned(self, route: Sequence[Point], placed: Placed) -> list[Point]:
+    def turned(self, route: Sequence[Bend], placed: Placed) -> list[Point]:
         """A route, or its mirror image the other way round."""
-        return [(placed.arrangement.width - x, y) for x, y in reversed(route)] if self.mirrored else list(route)
+        if self.mirrored:
+            return [(placed.arrangement.width - x, y) for x, y, _ in reversed(route)]
+        return [(x, y) for x, y, _ in route]
 
     def edge(self, scene: Scene, link: Link, route: list[Point], joins: bool) -> str:
         """An edge; one that joins another on its way has no arrow."""
@@ -121,33 +128,40 @@ class Painter:
                      data_to=scene.boxes[link.target].key, data_operand=link.operand)
 
     def box(self, box: Box, placed: Placed, i: int) -> list[str]:
+        if self.mirrored and box.twin is None:
+            return []
         width, height = placed.sizes[i]
-        x, y = placed.arrangement.x[i], placed.arrangement.y[i]
-        if self.mirrored:
-            if box.twin is None:
-                return []
-            x = placed.arrangement.width - x - width
         part = placed.inner[i]
-        if self.mirrored and part is not None and all(inside.twin is None for inside in part.scene.boxes):
-            part = None
-        kind = "gradient" if self.mirrored else box.kind
-        look = {"fill": FILLS[kind], "stroke": STROKES[kind], "stroke_width": "2" if box.result else "1"}
-        rounded = 9 if box.kind in ("input", "constant", "result") else 4
-        content = [element("title", f"backward of {box.title}" if self.mirrored else box.title)]
-        if part is not None:
-            content.append(element("rect", x=0, y=0, width=width, height=height, rx=6, fill=BACKGROUND, stroke=look["stroke"],
-                                   stroke_dasharray="4 2"))
-            content += self.rows([box.rows[0]], 8.0)
-            content += self.scene(part, (width - part.arrangement.width) / 2, HEAD)
+        if part is None or self.mirrored and all(inside.twin is None for inside in part.scene.boxes):
+            content = self.face(box, width, height, box.inside is not None and part is None)
         else:
-            if box.inside is not None:
-                content.append(element("rect", x=3, y=3, width=width, height=height, rx=rounded, **look))
-            content.append(element("rect", x=0, y=0, width=width, height=height, rx=rounded, **look))
-            rows = box.twin if self.mirrored and box.twin is not None else box.rows
-            content += self.rows(rows, (height - _rows_height(rows)) / 2)
-            if box.inside is not None:
-                content.append(element("text", "+", x=width - 11, y=13, fill=PALE, font_weight="bold"))
-        return [group(*content, transform=f"translate({number(x)},{number(y)})", class_="fg-box", id=None, data_key=box.key)]
+            content = [*self.frame(box, width, height), *self.scene(part, (width - part.arrangement.width) / 2, HEAD)]
+        x, y = self.corner(placed, i)
+        return [group(*content, transform=f"translate({number(x)},{number(y)})", class_="fg-box", data_key=box.key)]
+
+    def corner(self, placed: Placed, i: int) -> Point:
+        x, y = placed.arrangement.x[i], placed.arrangement.y[i]
+        return (placed.arrangement.width - x - placed.sizes[i][0] if self.mirrored else x), y
+
+    def face(self, box: Box, width: float, height: float, folds: bool) -> list[str]:
+        """A box without its inside; if that could be unfolded, with a sign of it."""
+        kind = "gradient" if self.mirrored else box.kind
+        look = {"fill": FILLS[kind], "stroke": STROKES[kind], "stroke_width": "2" if box.result else "1",
+                "rx": 9 if box.kind in ("input", "constant", "result", "bundle") else 4}
+        rows = box.twin if self.mirrored and box.twin is not None else box.rows
+        behind = [element("rect", x=3, y=3, width=width, height=height, **look)] if folds else []
+        sign = [element("text", "+", x=width - 11, y=13, fill=PALE, font_weight="bold")] if folds else []
+        return [self.title(box), *behind, element("rect", x=0, y=0, width=width, height=height, **look),
+                *self.rows(rows, (height - _rows_height(rows)) / 2), *sign]
+
+    def frame(self, box: Box, width: float, height: float) -> list[str]:
+        """What is around the inside of an unfolded box."""
+        kind = "gradient" if self.mirrored else box.kind
+        return [self.title(box), element("rect", x=0, y=0, width=width, height=height, rx=6, fill=BACKGROUND, stroke=STROKES[kind],
+                                         stroke_dasharray="4 2"), *self.rows([box.rows[0]], 8.0)]
+
+    def title(self, box: Box) -> str:
+        return element("title", f"backward of {box.title}" if self.mirrored else box.title)
 
     def rows(self, rows: Sequence[Row], y: float) -> list[str]:
         found = []
