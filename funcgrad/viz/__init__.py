@@ -1,4 +1,5 @@
 """Pictures: programs, derivatives, schedules and memory as SVG."""
-from funcgrad.viz.draw import Drawing, draw
+from funcgrad.viz.drawing import Drawing, draw
+from funcgrad.viz.steps import backward_steps
 
-__all__ = ["Drawing", "draw"]
+__all__ = ["Drawing", "backward_steps", "draw"]

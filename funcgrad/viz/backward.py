@@ -81,6 +81,8 @@ def backpropagate(recording: Recording, names: dict[Var, str], what: str) -> Bac
     if len(avals) != 1 or avals[0].shape or dtypes.kind(avals[0].dtype) != "f":
         raise TypeError(message(f"{what}: the function must return one real number", ", ".join(map(str, avals)), None,
                                 "a sum of the results, or one of them"))
+    if not recording.values and jaxpr.in_vars:
+        raise TypeError(message(f"{what}: a gradient needs values", "arguments known by shape and dtype", "arrays and numbers"))
     reached = {v for v in jaxpr.in_vars if dtypes.is_inexact(v.aval.dtype)}
     for e in jaxpr.equations:
         if any(a in reached for a in e.inputs):

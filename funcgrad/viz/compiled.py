@@ -15,14 +15,19 @@ from funcgrad.compiler.nodes import Plan, Schedule, Step
 from funcgrad.compiler.report import Labels, every_equation, walk, what
 from funcgrad.compiler.schedule import schedule
 from funcgrad.core.jaxpr import Equation, Jaxpr, Literal, Named, Var
+from funcgrad.core.pretty import Names
 from funcgrad.debug.user_names import user_names
 from funcgrad.jit import Lowered
 from funcgrad.transforms.derivatives import quiet
-from funcgrad.viz.expressions import short
 from funcgrad.viz.files import png, save_picture
 from funcgrad.viz.graph import Scene, plural, scene_of
 from funcgrad.viz.record import Recording
+from funcgrad.viz.render import CHARACTER
 from funcgrad.viz.svg import FILLS, INK, PALE, STROKES, document, element, group
+
+
+COLORS = {"kernel": "elementwise", "gemm": "contraction", "loop": "control", "host": "opaque"}
+"""The colours of the steps, those of what they mostly are."""
 
 
 def planned(lowered: Lowered) -> tuple[Jaxpr, Schedule]:
@@ -42,7 +47,13 @@ def schedule_scene(lowered: Lowered) -> Scene:
     equations = [Equation(e.primitive, e.inputs, e.outs, e.params, e.source, e.scope, (boxes[step_of[e]],) if boxes else ())
                  for e in order]
     jaxpr = program.replace(equations=tuple(equations))
-    return scene_of(Recording(lowered.name, jaxpr, {}, user_names(jaxpr)))
+    letters = Names()
+    names = {v: letters(v) for v in (*program.const_vars, *program.in_vars)}  # as in the text of the schedule
+    scene = scene_of(Recording(lowered.name, jaxpr, {}, {**user_names(jaxpr), **names}))
+    for box in scene.boxes:
+        if box.kind == "group":
+            box.color = COLORS[plan.steps[int(box.rows[0].parts[0][0].partition(" ")[0]) - 1].kind]
+    return scene
 
 
 def _title(step: Step) -> str:
@@ -87,7 +98,7 @@ def _steps_of_equations(program: Jaxpr, plan: Schedule, made: dict[Var, Equation
 # ---------------------------------------------------------------- memory
 
 LEFT, TOP, WIDTH, HEIGHT, LEGEND = 84.0, 46.0, 640.0, 300.0, 26.0
-COLORS = ("elementwise", "contraction", "reduction", "control", "opaque", "input")
+PALETTE = ("elementwise", "contraction", "reduction", "control", "opaque", "input")
 
 
 class MemoryDrawing:
@@ -125,13 +136,14 @@ class MemoryDrawing:
                            font_weight="bold")]
         content.append(element("rect", x=LEFT, y=TOP, width=WIDTH, height=HEIGHT, fill="#ffffff", stroke="#ccd2dc"))
         for i, (name, first, last, offset, nbytes) in enumerate(self.buffers):
-            kind = COLORS[i % len(COLORS)]
+            kind = PALETTE[i % len(PALETTE)]
             x, y = LEFT + (first - 1) * each, TOP + HEIGHT - (offset + nbytes) * scale
             width, height = (last - first + 1) * each, nbytes * scale
             parts = [element("title", f"{name}\n{nbytes:,} bytes at {offset:,}, steps {first} to {last}"),
                      element("rect", x=x, y=y, width=width, height=height, fill=FILLS[kind], stroke=STROKES[kind])]
-            if height > 12 and width > 30:
-                parts.append(element("text", short(name, max(int(width / 6.7) - 1, 2)), x=x + 4, y=y + min(height / 2 + 4, 14), fill=INK))
+            fitting = [text for text in (name, name.partition(":")[0]) if len(text) * CHARACTER + 6 < width]
+            if height > 12 and fitting:
+                parts.append(element("text", fitting[0], x=x + 4, y=y + min(height / 2 + 4, 14), fill=INK))
             content.append(group(*parts, class_="fg-buffer"))
         heights = [TOP + HEIGHT - self.used(p) * scale for p in range(1, self.length + 1)]
         line = "".join(f"{'M' if i == 0 else 'L'}{LEFT + i * each:.1f},{y:.1f}H{LEFT + (i + 1) * each:.1f}" for i, y in enumerate(heights))

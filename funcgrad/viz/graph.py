@@ -56,6 +56,8 @@ class Box:
     level: int = 0
     unfolded: bool = False
     result: bool = False
+    color: str = ""
+    """Of an unfolded part, if it is coloured."""
     ports: tuple[int, ...] = ()
     """For each operand, the pill inside that stands for it; empty if there is none."""
 

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from funcgrad.core.jaxpr import Var
-from funcgrad.viz.draw import Drawing, unfold
+from funcgrad.viz.drawing import Drawing, unfold
 from funcgrad.viz.files import save_picture
 from funcgrad.viz.graph import Scene, scene_of
 from funcgrad.viz.html import fragment, page

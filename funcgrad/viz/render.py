@@ -145,7 +145,7 @@ class Painter:
 
     def face(self, box: Box, width: float, height: float, folds: bool) -> list[str]:
         """A box without its inside; if that could be unfolded, with a sign of it."""
-        kind = "gradient" if self.mirrored else box.kind
+        kind = "gradient" if self.mirrored else box.color or box.kind
         look = {"fill": FILLS[kind], "stroke": STROKES[kind], "stroke_width": "2" if box.result else "1",
                 "rx": 9 if box.kind in ("input", "constant", "result", "bundle") else 4}
         rows = box.twin if self.mirrored and box.twin is not None else box.rows
@@ -157,8 +157,10 @@ class Painter:
     def frame(self, box: Box, width: float, height: float) -> list[str]:
         """What is around the inside of an unfolded box."""
         kind = "gradient" if self.mirrored else box.kind
-        return [self.title(box), element("rect", x=0, y=0, width=width, height=height, rx=6, fill=BACKGROUND, stroke=STROKES[kind],
-                                         stroke_dasharray="4 2"), *self.rows([box.rows[0]], 8.0)]
+        color = box.color or kind
+        return [self.title(box), element("rect", x=0, y=0, width=width, height=height, rx=6, stroke=STROKES[color],
+                                         fill=FILLS[color] if box.color else BACKGROUND, stroke_dasharray="4 2"),
+                *self.rows([box.rows[0]], 8.0)]
 
     def title(self, box: Box) -> str:
         return element("title", f"backward of {box.title}" if self.mirrored else box.title)

@@ -153,7 +153,7 @@ def backward_steps(f: Callable) -> Callable[..., Steps]:
 
     @wraps(f, "backward_steps")
     def stepped(*args: Any) -> Steps:
-        recording = record(f, *args)
+        recording = record(f, args, "backward_steps")
         names = names_of(recording)
         return Steps(recording, backpropagate(recording, names, "backward_steps"), names)
 

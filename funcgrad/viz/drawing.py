@@ -51,6 +51,8 @@ def draw(f: Callable | Jaxpr | Lowered, *args: Any, gradient: bool = False, dept
     >>> drawing.svg[:26], drawing.count
     ('<svg xmlns="http://www.w3', 5)
     """
+    if gradient and isinstance(f, Lowered | Jaxpr):
+        raise TypeError(message("draw: gradient=True needs a function", describe(f), None, "fg.draw(f, *args, gradient=True)"))
     if isinstance(f, Lowered):
         scene, title = schedule_scene(f), f"schedule of {f.name}"
         depth = 1 if depth is None else depth
@@ -58,12 +60,10 @@ def draw(f: Callable | Jaxpr | Lowered, *args: Any, gradient: bool = False, dept
         recording = record_program(f, args or None)
         scene, title = scene_of(recording), f"program {f.name}".strip()
     else:
-        recording = record(f, *args)
+        recording = record(f, args)
         names = names_of(recording)
         backward = backpropagate(recording, names, "draw") if gradient else None
         scene, title = scene_of(recording, backward, names), recording.name
-    if gradient and (isinstance(f, (Lowered, Jaxpr))):
-        raise TypeError(message("draw: gradient=True needs a function", type(f).__name__, None, "fg.draw(f, *args, gradient=True)"))
     unfold(scene, depth, (fold,) if isinstance(fold, str) else tuple(fold))
     return Drawing(scene, title, gradient)
 
