@@ -20,12 +20,12 @@ from funcgrad.core.jaxpr import Equation, Var
 from funcgrad.core.primitive import Kind, Partials
 from funcgrad.core.stage import stage
 from funcgrad.core.types import Zero, shaped_array
-from funcgrad.errors import message
+from funcgrad.errors import locate, message
 from funcgrad.jit import disable_jit
 from funcgrad.ops.elementwise import add
 from funcgrad.ops.structural import instantiate
 from funcgrad.transforms.derivatives import quiet
-from funcgrad.transforms.linearize import linearize_flat
+from funcgrad.transforms.linearize import Tape, linearize_flat
 from funcgrad.transforms.transpose import backward
 from funcgrad.viz.expressions import expression, number_text
 from funcgrad.viz.record import Recording
@@ -97,7 +97,12 @@ def backpropagate(recording: Recording, names: dict[Var, str], what: str) -> Bac
             if all(ct is None for ct in given):
                 continue
             turn = Turn(e, given)
-            for contribution in _contributions(recording, e, given, reached, names):
+            try:
+                found = _contributions(recording, e, given, reached, names)
+            except Exception as error:
+                locate(error, e.source)
+                raise
+            for contribution in found:
                 v = contribution.variable
                 contribution.before = cotangents.get(v)
                 cotangents[v] = contribution.total = contribution.value if contribution.before is None else \
@@ -121,11 +126,13 @@ def _contributions(recording: Recording, e: Equation, given: list[Any], reached:
         return []
     formulas = _formulas(e, [ct is not None for ct in given], active, names)
     derivatives = _derivatives(e, tape, indices, outs, chosen)
+    rows = zip(chosen, positions, found, formulas, derivatives, strict=True)
     return [Contribution(v, i, ct, None, None, formula, derivative)  # type: ignore[arg-type]
-            for v, i, ct, formula, derivative in zip(chosen, positions, found, formulas, derivatives, strict=True) if ct is not None]
+            for v, i, ct, formula, derivative in rows if ct is not None]
 
 
-def _derivatives(e: Equation, tape: Any, indices: Sequence[int | None], outs: Sequence[Any], chosen: Sequence[Any]) -> list[Any]:
+def _derivatives(e: Equation, tape: Tape, indices: Sequence[int | None], outs: Sequence[Any],
+                 chosen: Sequence[Any]) -> list[Any]:
     """The local derivative by each of the chosen operands, as far as it is small or elementwise."""
     nothing = [None] * len(chosen)
     if len(outs) != 1 or indices[0] is None:

@@ -188,7 +188,7 @@ def short(text: str, most: int) -> str:
     """A text with its middle left out if it is long.
 
     >>> short("params['encoder']['weight']", 15)
-    "params[…weight']"
+    "params[…eight']"
     """
     if len(text) <= most:
         return text

@@ -1,8 +1,8 @@
 """From a recorded program to boxes and edges, with parts that fold.
 
 In: a ``Recording``, and the backward pass if it is to be seen. Out: a ``Scene``: boxes with rows of text, numbers and small
-histograms, and edges between them. What is named as a part of the program (a call, a layer, a scope, the body of a loop) is a box
-that has a scene of its own inside; there, pills stand for what comes from outside and for what goes out.
+histograms, and edges between them. What is named as a part of the program (a call, a layer, a scope, the body of a loop) is a
+box that has a scene of its own inside; there, pills stand for what comes from outside and for what goes out.
 
     x   y            boxes: input x, input y, "p = x * y", "s = sin(x)", "out = p + s"
     |\\ /
@@ -56,6 +56,8 @@ class Box:
     level: int = 0
     unfolded: bool = False
     result: bool = False
+    gives: frozenset[Var] = frozenset()
+    """The variables from outside whose gradient it contributes to."""
     color: str = ""
     """Of an unfolded part, if it is coloured."""
     ports: tuple[int, ...] = ()
@@ -64,7 +66,7 @@ class Box:
 
 @dataclass(eq=False, slots=True)
 class Link:
-    """An edge: the variable that flows, and which of the operands it is."""
+    """An edge: the variable that flows, which of the operands it is, and whether a gradient flows back."""
 
     source: int
     target: int
@@ -102,9 +104,11 @@ class _Builder:
         self.last.update(dict.fromkeys(jaxpr.outs, len(jaxpr.equations)))
         self.results = {out: i for i, out in reversed(list(enumerate(jaxpr.outs)))}
         self.gains: dict[Var, list[Contribution]] = {}
+        self.gives: dict[Equation, set[Var]] = {}
         for turn in backward.turns if backward else ():
             for c in turn.contributions:
                 self.gains.setdefault(c.variable, []).append(c)
+                self.gives.setdefault(turn.equation, set()).add(c.variable)
 
     def whole(self) -> Scene:
         jaxpr = self.recording.jaxpr
@@ -125,9 +129,7 @@ class _Builder:
                     if makers[v] in seen:
                         continue
                     seen.add(makers[v])
-                back = self.backward is not None and v in self.backward.cotangents
-                scene.links.append(Link(makers[v], i, v, operand, back and any(x in self.backward.cotangents for x in box.makes)
-                                        if back and box.makes else back))
+                scene.links.append(Link(makers[v], i, v, operand, v in box.gives))
             makers.update(dict.fromkeys(box.makes, i))
         return scene
 
@@ -158,22 +160,23 @@ class _Builder:
         if depth == self.level or v in jaxpr.in_vars:
             kind = "input" if v in jaxpr.in_vars else "constant"
             rows = [Row(((short(name, WIDEST), "name"),)), *value_rows(self.recording.value(v), v), *self.gradient(v)]
-            return Box(self.key(f"in{depth}.{name}"), kind, rows, f"{kind} {name}: {v.aval.short()}", makes=(v,), twin=self.twin((v,)),
-                       level=depth, result=v in self.results)
+            return Box(self.key(f"in{depth}.{name}"), kind, rows, f"{kind} {name}: {v.aval.short()}", makes=(v,),
+                       twin=self.twin((v,)), level=depth, result=v in self.results)
         return Box(self.key(f"in{depth}.{name}"), "input", [Row(((short(name, 24), "name"),))], f"{name}, from outside",
                    makes=(v,), twin=self.twin((v,), brief=True), level=depth)
 
     def bundles(self, outside: Sequence[Var], boxes: Sequence[Box]) -> list[list[Var]]:
         """The variables from outside, those together that are arrays of one argument which a single part alone uses."""
-        users: dict[Var, list[int]] = {}
-        for i, box in enumerate(boxes):
+        users: dict[Var, list[Box]] = {}
+        for box in boxes:
             for v in dict.fromkeys(box.uses):
-                users.setdefault(v, []).append(i)
+                users.setdefault(v, []).append(box)
+        inputs = set(self.recording.jaxpr.in_vars) - set(self.results)
         found: dict[Any, list[Var]] = {}
         for v in outside:
             user = users.get(v, [])
-            shared = len(user) == 1 and boxes[user[0]].kind == "group" and v in self.recording.jaxpr.in_vars and v not in self.results
-            found.setdefault((user[0], self.names[v].partition("[")[0]) if shared else v, []).append(v)
+            alone = v in inputs and len(user) == 1 and user[0].kind == "group"
+            found.setdefault((user[0].key, self.names[v].partition("[")[0]) if alone else v, []).append(v)
         return [part for bundle in found.values() for part in ([bundle] if len(bundle) > 2 else [[v] for v in bundle])]
 
     def bundle(self, variables: list[Var], depth: int) -> Box:
@@ -185,13 +188,15 @@ class _Builder:
         twin = None
         if self.backward is not None and any(v in self.backward.cotangents for v in variables):
             twin = [Row(((f"d{short(prefix, WIDEST)}", "gradient"),)), Row(((count, "pale"),))]
-        return Box(self.key(f"in{depth}.{names[0]}"), "bundle", [Row(((short(prefix, WIDEST), "name"),)), Row(((count, "pale"),))],
-                   "\n".join(names), makes=tuple(variables), twin=twin, level=depth)
+        rows = [Row(((short(prefix, WIDEST), "name"),)), Row(((count, "pale"),))]
+        return Box(self.key(f"in{depth}.{names[0]}"), "bundle", rows, "\n".join(names), makes=tuple(variables), twin=twin,
+                   level=depth)
 
     def exit(self, v: Var, depth: int) -> Box:
         name = self.names[v]
-        return Box(self.key(f"out{depth}.{name}"), "result", [Row(((short(name, 24), "name"),))], f"{name}, which is used outside",
-                   uses=(v,), twin=self.twin((v,), brief=True), level=depth)
+        gives = frozenset([v] if self.backward is not None and v in self.backward.cotangents else [])
+        return Box(self.key(f"out{depth}.{name}"), "result", [Row(((short(name, 24), "name"),))], f"{name}, used outside",
+                   uses=(v,), twin=self.twin((v,), brief=True), level=depth, gives=gives)
 
     def equation(self, e: Equation, depth: int) -> Box:
         names = self.names
@@ -209,7 +214,8 @@ class _Builder:
             f"\n{e.source.code.co_name}, {place}" if e.source and place else "")
         result = any(v in self.results for v in e.outs)
         box = Box(self.key(f"e{self.number[e]}"), e.primitive.kind.name.lower(), rows, title,
-                  tuple([a for a in e.inputs if type(a) is Var]), e.outs, self.twin(e.outs), level=depth, result=result)
+                  tuple([a for a in e.inputs if type(a) is Var]), e.outs, self.twin(e.outs), level=depth, result=result,
+                  gives=frozenset(self.gives.get(e, ())))
         box.inside = self.programs(e, depth, box)
         return box
 
@@ -227,8 +233,10 @@ class _Builder:
             rows.append(Row(((f"{short(self.names[v], 16)} ", "name"), *shown[0].parts)))
             rows += shown[1:]
             rows += self.gradient(v, len(makes) > 1)
-        box = Box(self.key(f"p{self.number[equations[0]]}.{depth}"), "group", rows, f"{name}: {plural(len(equations), 'operation')}",
-                  uses, makes, self.twin(makes), level=depth, result=any(v in self.results for v in makes))
+        box = Box(self.key(f"p{self.number[equations[0]]}.{depth}"), "group", rows,
+                  f"{name}: {plural(len(equations), 'operation')}", uses, makes, self.twin(makes), level=depth,
+                  result=any(v in self.results for v in makes),
+                  gives=frozenset().union(*[self.gives.get(e, ()) for e in equations]))
         box.inside = self.scene(equations, depth + 1, uses, makes)
         place = {v: i for i, pill in enumerate(box.inside.boxes) if not pill.uses for v in pill.makes}
         box.ports = tuple([place[v] for v in uses])
@@ -263,8 +271,8 @@ class _Builder:
         if ct is None:
             return []
         rows = value_rows(ct, None, "gradient")
-        rows[0] = Row((("d" + (self.names[v] if named else ""), "gradient"), (" ", ""), *rows[0].parts), rows[0].bars, "gradient")
-        return rows
+        name = f"d{self.names[v]} " if named else "d "
+        return [Row(((name, "gradient"), *rows[0].parts)), *rows[1:]]
 
     def twin(self, variables: Sequence[Var], brief: bool = False) -> list[Row] | None:
         """The rows of a node in the backward pass."""
@@ -350,10 +358,18 @@ def value_rows(value: Any, v: Var | None, style: str = "") -> list[Row]:
     low, high = finite.min(), finite.max()
     if low == high:
         return [Row(((f"all {number_text(low)}{odd}", style or "value"), (f"  {kind}", "pale")))]
-    with np.errstate(all="ignore"):
-        counts, _ = np.histogram((finite - low) / (high - low) if np.isfinite(high - low) else finite / 2 / high, bins=BINS)
-    heights = tuple([int(-(-14 * n // counts.max())) for n in counts])
-    return [Row(((f"{number_text(low)} … {number_text(high)}{odd}", style or "value"), (f"  {kind}", "pale"))), Row((), heights, style)]
+    return [Row(((f"{number_text(low)} … {number_text(high)}{odd}", style or "value"), (f"  {kind}", "pale"))),
+            Row((), _heights(finite), style)]
+
+
+def _heights(values: np.ndarray) -> tuple[int, ...]:
+    """The histogram of some numbers, the highest bar 14 high, no bar that counts lower than 1."""
+    low, high = values.min(), values.max()
+    with np.errstate(over="ignore"):
+        scale = 1.0 if np.isfinite(high - low) else 0.5
+    places = (values * scale - low * scale) / (high * scale - low * scale) * BINS
+    counts = np.bincount(np.minimum(places.astype(int), BINS - 1), minlength=BINS)
+    return tuple([int(-(-14 * n // counts.max())) for n in counts])
 
 
 def source_text(e: Equation) -> str:

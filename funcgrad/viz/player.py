@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from funcgrad.viz.steps import Steps
 
 BUTTON = "font:inherit;padding:2px 10px;margin-right:4px;cursor:pointer"
+TEXT = "margin:8px 0;min-height:7em;font:inherit;color:inherit;background:none"
+BUTTONS = (("first", "first step", "|&lt;"), ("-1", "step back", "&lt;"), ("play", "play", "play"), ("1", "next step", "&gt;"),
+           ("last", "last step", "&gt;|"))
 
 PLAYING = """
 (id => {
@@ -37,7 +40,9 @@ for (const root of document.querySelectorAll(`[data-fg="${id}"]:not([data-ready]
     for (const s of steps.slice(0, at + 1)) state[s.to] = s.done ? 1 : 0.5;
     texts.forEach((e, i) => e.hidden = i !== at);
     all('.fg-box').forEach(e => mark(e, e.dataset.key === step.box ? '#d97706' : e.dataset.key === step.to ? '#15803d' : null));
-    backward.querySelectorAll('.fg-box').forEach(e => { if (!e.querySelector('.fg-box')) e.style.opacity = state[e.dataset.key] || 0.12; });
+    backward.querySelectorAll('.fg-box').forEach(e => {
+      if (!e.querySelector('.fg-box')) e.style.opacity = state[e.dataset.key] || 0.12;
+    });
     all('.fg-edge').forEach(e => {
       const now = e.dataset.to === step.box && +e.dataset.operand === step.operand;
       e.children[0].style.strokeWidth = now ? 3 : '';
@@ -82,13 +87,12 @@ class Player:
         makers, boxes = _places(scene)
         variables = {name: v for v, name in steps._names.items()}
         equations = [None, *[boxes.get(turn.equation.outs) for turn in steps._backward.turns]]
-        data = [{"box": equations[s.turn], "to": makers.get(variables[s.operand]), "operand": s.position, "done": s.use == s.uses}
-                for s in steps]
+        data = [{"box": equations[s.turn], "to": makers.get(variables[s.operand]), "operand": s.position,
+                 "done": s.use == s.uses} for s in steps]
         buttons = "".join(f'<button type="button" data-go="{go}" style="{BUTTON}" aria-label="{label}">{text}</button>'
-                          for go, label, text in (("first", "first step", "|&lt;"), ("-1", "step back", "&lt;"), ("play", "play", "play"),
-                                                  ("1", "next step", "&gt;"), ("last", "last step", "&gt;|")))
-        texts = "".join(f'<pre data-step="{s.number}" style="margin:8px 0;min-height:7em;font:inherit"{" hidden" if s.number else ""}>'
-                        f"{escape(str(s))}</pre>" for s in steps)
+                          for go, label, text in BUTTONS)
+        texts = "".join(f'<pre data-step="{s.number}" style="{TEXT}"{" hidden" if s.number else ""}>{escape(str(s))}</pre>'
+                        for s in steps)
         panel = f'<div>{buttons}<span data-count>step 0 of {len(steps) - 1}</span>{texts}</div>'
         holder = f'<div data-steps="{escape(json.dumps(data))}">{svg}</div>'
         return fragment(panel, holder, PLAYING)

@@ -31,7 +31,7 @@ from funcgrad.tree import keystr, tree_flatten, tree_leaves_with_path, tree_unfl
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A flat program without labels, the values of its variables (none if it was not run), and their names in the user's code."""
+    """A flat program without labels, the values of its variables (none if it was not run), and their names."""
 
     name: str
     jaxpr: Jaxpr
@@ -68,8 +68,9 @@ def record_program(jaxpr: Jaxpr, args: Sequence[Any] | None = None, names: Seque
         args = [as_value(x) for x in args]
         found, expected = [[(a.shape, a.dtype) for a in avals] for avals in (map(aval_of, args), jaxpr.in_avals)]
         if found != expected:
-            raise TypeError(message("draw: the arguments are not those of the program", ", ".join(str(aval_of(x)) for x in args),
-                                    ", ".join(map(str, jaxpr.in_avals)), "the arrays alone, in the order of the jaxpr's inputs"))
+            raise TypeError(message("draw: the arguments are not those of the program",
+                                    ", ".join(str(aval_of(x)) for x in args), ", ".join(map(str, jaxpr.in_avals)),
+                                    "the arrays alone, in the order of the jaxpr's inputs"))
     return _recorded(lambda *xs: current_trace.get().replay(jaxpr, xs), jaxpr.in_avals, args, jaxpr.name, names)
 
 
@@ -88,7 +89,8 @@ def _essential(jaxpr: Jaxpr) -> Jaxpr:
     """The program without what nothing needs, and without conversions that only change how weak a type is."""
     same: dict[Atom, Atom] = {}
     for e in jaxpr.equations:
-        if e.primitive is convert_element_type_p and e.inputs[0].aval.dtype == e.outs[0].aval.dtype and type(e.inputs[0]) is Var:
+        if e.primitive is convert_element_type_p and type(e.inputs[0]) is Var and \
+                e.inputs[0].aval.dtype == e.outs[0].aval.dtype:
             same[e.outs[0]] = same.get(e.inputs[0], e.inputs[0])
     outs = tuple([same.get(a, a) for a in jaxpr.outs])
     needed: set[Atom] = set(outs)
@@ -166,7 +168,8 @@ class RecordTrace(StageTrace):
             source = e.source  # noqa: F841  equation_source reads it
             token = current_path.set((*outside, *e.path))
             try:
-                outs = self.process(e.primitive, tuple([a.value if type(a) is Literal else values[a] for a in e.inputs]), e.params)
+                inputs = [a.value if type(a) is Literal else values[a] for a in e.inputs]
+                outs = self.process(e.primitive, tuple(inputs), e.params)
             finally:
                 current_path.reset(token)
             values.update(zip(e.outs, outs, strict=True))

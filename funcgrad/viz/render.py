@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from funcgrad.viz.graph import Box, Link, Row, Scene
 from funcgrad.viz.layout import Arrangement, Bend, Edge, arrange
@@ -38,8 +39,11 @@ def place(scene: Scene, folded: bool = False) -> Placed:
     """Arranges a scene, from the innermost parts on; with ``folded``, as if all of them were folded."""
     inner = [place(box.inside) if box.unfolded and not folded and box.inside is not None else None for box in scene.boxes]
     sizes = [size(box, part) for box, part in zip(scene.boxes, inner, strict=True)]
-    edges = [Edge(link.source, link.target, _out_port(scene.boxes[link.source], inner[link.source], sizes[link.source][0], link),
-                  _in_port(scene.boxes[link.target], inner[link.target], sizes[link.target][0], link)) for link in scene.links]
+    edges = []
+    for link in scene.links:
+        a, b = link.source, link.target
+        edges.append(Edge(a, b, _out_port(scene.boxes[a], inner[a], sizes[a][0], link),
+                          _in_port(scene.boxes[b], inner[b], sizes[b][0], link)))
     return Placed(scene, arrange(sizes, edges), sizes, inner)
 
 
@@ -117,15 +121,20 @@ class Painter:
             return [(placed.arrangement.width - x, y) for x, y, _ in reversed(route)]
         return [(x, y) for x, y, _ in route]
 
-    def edge(self, scene: Scene, link: Link, route: list[Point], joins: bool) -> str:
+    def edge(self, scene: Scene, link: Link, route: list[Point], joins: bool, **more: Any) -> str:
         """An edge; one that joins another on its way has no arrow."""
         x, y = route[-1]
-        tip = 0.0 if joins else -ARROW if self.mirrored else ARROW
+        base = y - self.tip(joins)
         color = ACCENT if self.mirrored else LINE
-        line = element("path", d=curve([*route[:-1], (x, y - tip)]), fill="none", stroke=color, stroke_width="1.2")
-        arrow = [] if joins else [element("path", d=f"M{number(x - 3.5)},{number(y - tip)}h7L{number(x)},{number(y)}z", fill=color)]
-        return group(line, *arrow, class_="fg-edge", data_from=scene.boxes[link.source].key,
-                     data_to=scene.boxes[link.target].key, data_operand=link.operand)
+        parts = [element("path", d=curve([*route[:-1], (x, base)]), fill="none", stroke=color, stroke_width="1.2")]
+        if not joins:
+            parts.append(element("path", d=f"M{number(x - 3.5)},{number(base)}h7L{number(x)},{number(y)}z", fill=color))
+        return group(*parts, class_="fg-edge", data_from=scene.boxes[link.source].key, data_to=scene.boxes[link.target].key,
+                     data_operand=link.operand, **more)
+
+    def tip(self, joins: bool) -> float:
+        """How far an arrow goes down; one of the backward pass goes up."""
+        return 0.0 if joins else -ARROW if self.mirrored else ARROW
 
     def box(self, box: Box, placed: Placed, i: int) -> list[str]:
         if self.mirrored and box.twin is None:

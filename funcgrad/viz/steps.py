@@ -143,7 +143,7 @@ def backward_steps(f: Callable) -> Callable[..., Steps]:
 
     >>> steps = backward_steps(lambda a: a + a)(3.0)
     >>> print(steps[2])
-    turn 1: out = a + a    ...
+    turn 1: out = a + a    line 1
       because out is the result
       [2] da += dout = 1
           local derivative 1
@@ -166,7 +166,8 @@ def _steps(recording: Recording, backward: Backward, names: dict[Var, str]):
         return
     own = backward.uses.get(out, 0) + 1
     one = DeviceArray(out.aval.dtype.type(1))
-    yield Step(0, 0, names[out], "", names[out], one, names[out], 0, None, "", "1", one, None, one, 1, own, "the backward pass starts here")
+    yield Step(0, 0, names[out], "", names[out], one, names[out], 0, None, "", "1", one, None, one, 1, own,
+               "the backward pass starts here")
     number = 0
     for i, turn in enumerate(backward.turns, 1):
         for c in turn.contributions:
@@ -175,15 +176,13 @@ def _steps(recording: Recording, backward: Backward, names: dict[Var, str]):
 
 
 def _step(number: int, i: int, turn: Turn, c: Contribution, out: Var, backward: Backward, names: dict[Var, str]) -> Step:
-    e = turn.equation
-    given = [ct for ct in turn.cotangents if ct is not None]
+    e, cts = turn.equation, turn.cotangents
     own = c.variable is out
-    return Step(
-        number, i, _equation(e, names), source_text(e),
-        ", ".join(names[v] for v, ct in zip(e.outs, turn.cotangents, strict=True) if ct is not None),
-        given[0] if len(e.outs) == 1 else tuple(turn.cotangents), names[c.variable],
-        sum(type(a) is Var for a in e.inputs[:c.operand]), c.derivative, local_formula(e, c.operand, names),
-        c.formula, c.value, c.before, c.total, c.number + own, backward.uses[c.variable] + own, _reason(turn, out, backward, names))
+    results = ", ".join(names[v] for v, ct in zip(e.outs, cts, strict=True) if ct is not None)
+    position = sum(type(a) is Var for a in e.inputs[:c.operand])
+    return Step(number, i, _equation(e, names), source_text(e), results, cts[0] if len(cts) == 1 else tuple(cts),
+                names[c.variable], position, c.derivative, local_formula(e, c.operand, names), c.formula, c.value, c.before,
+                c.total, c.number + own, backward.uses[c.variable] + own, _reason(turn, out, backward, names))
 
 
 def _equation(e: Equation, names: dict[Var, str]) -> str:
@@ -198,7 +197,8 @@ def _reason(turn: Turn, out: Var, backward: Backward, names: dict[Var, str]) -> 
         if ct is None:
             continue
         uses = backward.uses.get(v, 0)
-        given = f"the one use of {names[v]} has given its part" if uses == 1 else f"all uses of {names[v]} have given their part"
+        name = names[v]
+        given = f"the one use of {name} has given its part" if uses == 1 else f"all uses of {name} have given their part"
         counted = f"{given}: {uses} of {uses}"
-        said.append(counted if v is not out else f"{names[v]} is the result" + (f", and {counted}" if uses else ""))
+        said.append(counted if v is not out else f"{name} is the result" + (f", and {counted}" if uses else ""))
     return "; ".join(said)
