@@ -1,5 +1,7 @@
 """The backward pass step by step: its values are those of the gradient, and its words say what happens."""
+import json
 import re
+from html import unescape
 
 import numpy as np
 import pytest
@@ -235,6 +237,16 @@ def test_the_player_is_one_page_without_network(tmp_path):
     assert "<!DOCTYPE html>" in (tmp_path / "steps.html").read_text() and repr(player) == "Player(neuron: 10 steps)"
     with pytest.raises(ValueError, match=r"no such format for this.*\n.*'.svg'\n.*'.html'"):
         player.save(tmp_path / "steps.svg")
+
+
+@pytest.mark.parametrize("name", ["mlp", "scan", "jit", "checkpoint", "custom_vjp", "solve"])
+def test_the_player_finds_every_box(name):
+    f, *args = PROGRAMS[name]
+    html = fg.backward_steps(f)(*args).play().html
+    data = json.loads(unescape(re.search(r'data-steps="([^"]*)"', html).group(1)))
+    keys = set(re.findall(r'data-key="([^"]*)"', html))
+    assert all(step["to"] and keys.issuperset(step["to"]) for step in data)
+    assert all(step["box"] in keys for step in data[1:])
 
 
 @pytest.mark.parametrize("f, args, error", [

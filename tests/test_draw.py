@@ -192,11 +192,13 @@ def test_the_backward_pass_goes_up(name):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_every_equation_appears(name):
+def test_every_equation_appears_and_keys_are_unique(name):
     f, *args = PROGRAMS[name]
     drawing = fg.draw(f, *args, depth=9)
     found = [key for boxes, _ in boxes_and_edges(drawing.svg) for key in boxes if re.fullmatch(r"e\d+", key)]
     recording = record(f, tuple(args))
+    keys = [key for boxes, _ in boxes_and_edges(drawing.svg) for key in boxes]
+    assert len(keys) == len(set(keys)) == drawing.svg.count("data-key=")
     assert sorted(found, key=lambda k: int(k[1:])) == [f"e{i}" for i in range(len(recording.jaxpr.equations))]
     assert repr(drawing) == f"Drawing({recording.name}: {drawing.count} boxes)"
 

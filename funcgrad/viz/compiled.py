@@ -25,6 +25,7 @@ from funcgrad.viz.record import Recording
 from funcgrad.viz.render import CHARACTER
 from funcgrad.viz.svg import ACCENT, FILLS, INK, PALE, STROKES, document, element, group, number
 
+
 def planned(lowered: Lowered) -> tuple[Jaxpr, Schedule]:
     """The program after the passes, and its schedule."""
     with quiet():

@@ -113,14 +113,14 @@ class _Builder:
     def whole(self) -> Scene:
         jaxpr = self.recording.jaxpr
         outside = [v for v in (*jaxpr.in_vars, *jaxpr.const_vars) if v in self.last or v in jaxpr.in_vars]
-        return self.scene(list(jaxpr.equations), self.level, outside, ())
+        return self.scene(list(jaxpr.equations), self.level, outside, (), self.prefix)
 
-    def scene(self, equations: list[Equation], depth: int, outside: Sequence[Var], goes_out: Sequence[Var]) -> Scene:
+    def scene(self, equations: list[Equation], depth: int, outside: Sequence[Var], goes_out: Sequence[Var], key: str) -> Scene:
         """The scene of some equations that follow each other: pills for what comes in, boxes, pills for what goes out."""
         boxes = list(self.boxes(equations, depth))
-        pills = [self.pill(bundle[0], depth) if len(bundle) == 1 else self.bundle(bundle, depth)
+        pills = [self.pill(bundle[0], depth, key) if len(bundle) == 1 else self.bundle(bundle, depth, key)
                  for bundle in self.bundles(outside, boxes)]
-        scene = Scene([*pills, *boxes, *[self.exit(v, depth) for v in goes_out]])
+        scene = Scene([*pills, *boxes, *[self.exit(v, depth, key) for v in goes_out]])
         makers: dict[Var, int] = {}
         for i, box in enumerate(scene.boxes):
             seen = set()
@@ -150,19 +150,16 @@ class _Builder:
 
     # ------------------------------------------------------------ boxes
 
-    def key(self, text: str) -> str:
-        return f"{self.prefix}{text}"
-
-    def pill(self, v: Var, depth: int) -> Box:
+    def pill(self, v: Var, depth: int, key: str) -> Box:
         """What comes from outside: an argument, a constant, or in a part what was computed before it."""
         jaxpr = self.recording.jaxpr
         name = self.names[v]
         if depth == self.level or v in jaxpr.in_vars:
             kind = "input" if v in jaxpr.in_vars else "constant"
             rows = [Row(((short(name, WIDEST), "name"),)), *value_rows(self.recording.value(v), v), *self.gradient(v)]
-            return Box(self.key(f"in{depth}.{name}"), kind, rows, f"{kind} {name}: {v.aval.short()}", makes=(v,),
+            return Box(f"{key}in.{name}", kind, rows, f"{kind} {name}: {v.aval.short()}", makes=(v,),
                        twin=self.twin((v,)), level=depth, result=v in self.results)
-        return Box(self.key(f"in{depth}.{name}"), "input", [Row(((short(name, 24), "name"),))], f"{name}, from outside",
+        return Box(f"{key}in.{name}", "input", [Row(((short(name, 24), "name"),))], f"{name}, from outside",
                    makes=(v,), twin=self.twin((v,), brief=True), level=depth)
 
     def bundles(self, outside: Sequence[Var], boxes: Sequence[Box]) -> list[list[Var]]:
@@ -179,7 +176,7 @@ class _Builder:
             found.setdefault((user[0].key, self.names[v].partition("[")[0]) if alone else v, []).append(v)
         return [part for bundle in found.values() for part in ([bundle] if len(bundle) > 2 else [[v] for v in bundle])]
 
-    def bundle(self, variables: list[Var], depth: int) -> Box:
+    def bundle(self, variables: list[Var], depth: int, key: str) -> Box:
         """One pill for several arrays of an argument."""
         names = [self.names[v] for v in variables]
         prefix = os.path.commonprefix(names)
@@ -189,13 +186,13 @@ class _Builder:
         if self.backward is not None and any(v in self.backward.cotangents for v in variables):
             twin = [Row(((f"d{short(prefix, WIDEST)}", "gradient"),)), Row(((count, "pale"),))]
         rows = [Row(((short(prefix, WIDEST), "name"),)), Row(((count, "pale"),))]
-        return Box(self.key(f"in{depth}.{names[0]}"), "bundle", rows, "\n".join(names), makes=tuple(variables), twin=twin,
+        return Box(f"{key}in.{names[0]}", "bundle", rows, "\n".join(names), makes=tuple(variables), twin=twin,
                    level=depth)
 
-    def exit(self, v: Var, depth: int) -> Box:
+    def exit(self, v: Var, depth: int, key: str) -> Box:
         name = self.names[v]
         gives = frozenset([v] if self.backward is not None and v in self.backward.cotangents else [])
-        return Box(self.key(f"out{depth}.{name}"), "result", [Row(((short(name, 24), "name"),))], f"{name}, used outside",
+        return Box(f"{key}out.{name}", "result", [Row(((short(name, 24), "name"),))], f"{name}, used outside",
                    uses=(v,), twin=self.twin((v,), brief=True), level=depth, gives=gives)
 
     def equation(self, e: Equation, depth: int) -> Box:
@@ -213,7 +210,7 @@ class _Builder:
         title = f"{left} = {operation(e, names)}\n{', '.join(v.aval.short() for v in e.outs)}" + (
             f"\n{e.source.code.co_name}, {place}" if e.source and place else "")
         result = any(v in self.results for v in e.outs)
-        box = Box(self.key(f"e{self.number[e]}"), e.primitive.kind.name.lower(), rows, title,
+        box = Box(f"{self.prefix}e{self.number[e]}", e.primitive.kind.name.lower(), rows, title,
                   tuple([a for a in e.inputs if type(a) is Var]), e.outs, self.twin(e.outs), level=depth, result=result,
                   gives=frozenset(self.gives.get(e, ())))
         box.inside = self.programs(e, depth, box)
@@ -233,11 +230,11 @@ class _Builder:
             rows.append(Row(((f"{short(self.names[v], 16)} ", "name"), *shown[0].parts)))
             rows += shown[1:]
             rows += self.gradient(v, len(makes) > 1)
-        box = Box(self.key(f"p{self.number[equations[0]]}.{depth}"), "group", rows,
+        box = Box(f"{self.prefix}p{self.number[equations[0]]}.{depth}", "group", rows,
                   f"{name}: {plural(len(equations), 'operation')}", uses, makes, self.twin(makes), level=depth,
                   result=any(v in self.results for v in makes),
                   gives=frozenset().union(*[self.gives.get(e, ()) for e in equations]))
-        box.inside = self.scene(equations, depth + 1, uses, makes)
+        box.inside = self.scene(equations, depth + 1, uses, makes, f"{box.key}.")
         place = {v: i for i, pill in enumerate(box.inside.boxes) if not pill.uses for v in pill.makes}
         box.ports = tuple([place[v] for v in uses])
         return box
@@ -254,7 +251,7 @@ class _Builder:
             names = [self.names[a] if type(a) is Var else number_text(a.value) for a in e.inputs]  # type: ignore[union-attr]
             skipped = len(names) - len(body.in_vars)
             inner = record_program(body, args, _input_names(e, names[max(skipped, 0):]))
-            prefix = f"{self.key(f'e{self.number[e]}')}.{i}."
+            prefix = f"{whole.key}.{i}."
             inside = _Builder(inner, names_of(inner), None, prefix, depth + 1).whole()
             if len(found) == 1:
                 whole.ports = tuple([i - skipped for i, a in enumerate(e.inputs) if type(a) is Var]) if skipped == 0 else ()

@@ -37,9 +37,10 @@ for (const root of document.querySelectorAll(`[data-fg="${id}"]:not([data-ready]
              r.style.strokeWidth = color ? 3 : ''; } };
   const show = () => {
     const state = {}, step = steps[at];
-    for (const s of steps.slice(0, at + 1)) state[s.to] = s.done ? 1 : 0.5;
+    for (const s of steps.slice(0, at + 1)) for (const key of s.to) state[key] = s.done ? 1 : 0.5;
     texts.forEach((e, i) => e.hidden = i !== at);
-    all('.fg-box').forEach(e => mark(e, e.dataset.key === step.box ? '#d97706' : e.dataset.key === step.to ? '#15803d' : null));
+    all('.fg-box').forEach(({dataset: {key}}, i, boxes) =>
+      mark(boxes[i], key === step.box ? '#d97706' : step.to.includes(key) ? '#15803d' : null));
     backward.querySelectorAll('.fg-box').forEach(e => {
       if (!e.querySelector('.fg-box')) e.style.opacity = state[e.dataset.key] || 0.12;
     });
@@ -84,10 +85,10 @@ class Player:
         scene = scene_of(steps._recording, steps._backward, steps._names)
         unfold(scene, None, ())
         svg = Drawing(scene, steps.name, True).svg
-        makers, boxes = _places(scene)
+        places, boxes = _places(scene)
         variables = {name: v for v, name in steps._names.items()}
-        equations = [None, *[boxes.get(turn.equation.outs) for turn in steps._backward.turns]]
-        data = [{"box": equations[s.turn], "to": makers.get(variables[s.operand]), "operand": s.position,
+        equations = [None, *[boxes[turn.equation.outs] for turn in steps._backward.turns]]
+        data = [{"box": equations[s.turn], "to": places[variables[s.operand]], "operand": s.position,
                  "done": s.use == s.uses} for s in steps]
         buttons = "".join(f'<button type="button" data-go="{go}" style="{BUTTON}" aria-label="{label}">{text}</button>'
                           for go, label, text in BUTTONS)
@@ -108,21 +109,19 @@ class Player:
         return f"Player({self._steps.name}: {len(self._steps)} steps)"
 
 
-def _places(scene: Scene) -> tuple[dict[Var, str], dict[tuple[Var, ...], str]]:
-    """The box that is seen for each variable, and for the results of each equation."""
-    makers: dict[Var, str] = {}
-    boxes: dict[tuple[Var, ...], str] = {}
+def _places(scene: Scene) -> tuple[dict[Var, list[str]], dict[tuple[Var, ...], str]]:
+    """The boxes and pills that are seen for each variable, and the box of each equation, by its results."""
+    variables: dict[Var, list[str]] = {}
+    equations: dict[tuple[Var, ...], str] = {}
     for box in scene.boxes:
-        for v in box.makes:
-            makers.setdefault(v, box.key)
-        if box.kind not in ("group", "bundle", "input", "constant"):
-            boxes[box.makes] = box.key
+        for v in box.makes or box.uses:
+            variables.setdefault(v, []).append(box.key)
+        if box.kind not in ("group", "bundle", "input", "constant", "result"):
+            equations[box.makes] = box.key
         if box.kind == "group" and box.inside is not None:
             inner, own = _places(box.inside)
-            if box.unfolded:
-                makers.update({v: key for v, key in inner.items() if v not in makers or v in box.makes})
-                boxes.update(own)
-            else:
-                makers.update({v: box.key for v in inner if v not in makers})
-                boxes.update(dict.fromkeys(own, box.key))
-    return makers, boxes
+            for v, keys in inner.items():
+                shown = variables.setdefault(v, [])
+                shown += keys if box.unfolded else [] if shown else [box.key]
+            equations.update(own if box.unfolded else dict.fromkeys(own, box.key))
+    return variables, equations
