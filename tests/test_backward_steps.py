@@ -244,7 +244,7 @@ def test_the_player_finds_every_box(name):
     f, *args = PROGRAMS[name]
     html = fg.backward_steps(f)(*args).play().html
     data = json.loads(unescape(re.search(r'data-steps="([^"]*)"', html).group(1)))
-    keys = set(re.findall(r'data-key="([^"]*)"', html))
+    keys = set(map(unescape, re.findall(r'data-key="([^"]*)"', html)))
     assert all(step["to"] and keys.issuperset(step["to"]) for step in data)
     assert all(step["box"] in keys for step in data[1:])
 

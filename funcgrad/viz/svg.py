@@ -8,8 +8,8 @@ In: names, attributes, contents. Out: strings; text is escaped, numbers are shor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 FONT = "ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace"
 BACKGROUND, LINE, INK, PALE, ACCENT = "#fcfcfd", "#8a94a6", "#1c2430", "#5d6778", "#b3470b"
@@ -37,10 +37,10 @@ def number(x: float) -> str:
 
 def element(tag: str, content: str | Sequence[str] | None = None, raw: bool = False, /, **attributes: Any) -> str:
     """An element. Content is a text, which is escaped, or with ``raw`` the elements inside."""
-    text = "".join(f" {_attribute(name)}={quoteattr(_value(value))}" for name, value in attributes.items() if value is not None)
+    text = "".join(f' {_attribute(name)}="{escape(_value(value))}"' for name, value in attributes.items() if value is not None)
     if content is None:
         return f"<{tag}{text}/>"
-    inside = ("".join(content) if raw else escape(content))  # type: ignore[arg-type]
+    inside = ("".join(content) if raw else escape(content, False))  # type: ignore[arg-type]
     return f"<{tag}{text}>{inside}</{tag}>"
 
 
