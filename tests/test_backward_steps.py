@@ -220,6 +220,16 @@ def test_reading_the_steps():
                                               "      local derivative b = -3"]
 
 
+def test_expressions_have_the_brackets_that_they_need():
+    def equations(f, *args):
+        return [line.split("  ")[1] for line in fg.backward_steps(f)(*args).forward_lines()]
+    assert equations(lambda x: (-2.0) ** x, 1.0) == ["out = (-2) ** x"]
+    assert equations(lambda x, y: x - y * -3.0, 1.0, 2.0) == ["v1 = y * -3", "out = x - v1"]
+    steps = fg.backward_steps(lambda x, y: x / y)(3.0, 2.0)
+    assert [s.formula for s in steps[1:]] == ["dout * (1 / y)", "dout * -(out / y)"]
+    assert fg.backward_steps(lambda a, b: fnp.sum(a.T @ b))(fnp.ones((2, 3)), fnp.ones((2, 4)))[2].formula == "dv2 @ b.T"
+
+
 def test_loops_are_one_step():
     steps = fg.backward_steps(looped)(0.5, np.arange(4.0))
     loop = [s for s in steps if "scan" in s.equation]

@@ -58,6 +58,8 @@ class Box:
     result: bool = False
     gives: frozenset[Var] = frozenset()
     """The variables from outside whose gradient it contributes to."""
+    note: str = ""
+    """Of an unfolded part, what is seen inside, such as the first step of a loop."""
     color: str = ""
     """Of an unfolded part, if it is coloured."""
     ports: tuple[int, ...] = ()
@@ -254,6 +256,7 @@ class _Builder:
             prefix = f"{whole.key}.{i}."
             inside = _Builder(inner, names_of(inner), None, prefix, depth + 1).whole()
             if len(found) == 1:
+                whole.note = name
                 whole.ports = tuple([i - skipped for i, a in enumerate(e.inputs) if type(a) is Var]) if skipped == 0 else ()
                 return inside
             box = Box(prefix + "body", "group", [Row(((name, "name"),))], name, level=depth + 1)
@@ -304,10 +307,10 @@ def _bodies(e: Equation, values: list[Any] | None) -> list[tuple[str, Jaxpr, lis
     structure = primitive.code(**e.params) if callable(primitive.code) else None
     if isinstance(structure, Loop):
         if values is None or not structure.length:
-            return [("step", structure.body, None)]
+            return [(f"one of {plural(structure.length, 'step')}", structure.body, None)]
         kept = structure.num_consts + structure.num_carry
         first = structure.length - 1 if structure.reverse else 0
-        return [("first step", structure.body, [*values[:kept], *[x[first] for x in values[kept:]]])]
+        return [(f"first of {plural(structure.length, 'step')}", structure.body, [*values[:kept], *[x[first] for x in values[kept:]]])]
     if isinstance(structure, While):
         consts = structure.cond_consts + structure.body_consts
         condition = None if values is None else [*values[:structure.cond_consts], *values[consts:]]

@@ -58,7 +58,11 @@ def size(box: Box, part: Placed | None = None) -> tuple[float, float]:
 
 def frame_width(box: Box) -> float:
     """The width that the head of an unfolded box needs."""
-    return sum(len(text) for text, _ in box.rows[0].parts) * CHARACTER + 4 * PADDING
+    return _row_width(_head(box)) + 3 * PADDING
+
+
+def _head(box: Box) -> Row:
+    return Row((*box.rows[0].parts, (f"   {box.note}", "pale"))) if box.note else box.rows[0]
 
 
 def _rows_height(rows: Sequence[Row]) -> float:
@@ -169,7 +173,7 @@ class Painter:
         color = box.color or kind
         return [self.title(box), element("rect", x=0, y=0, width=width, height=height, rx=6, stroke=STROKES[color],
                                          fill=FILLS[color] if box.color else BACKGROUND, stroke_dasharray="4 2"),
-                *self.rows([box.rows[0]], 8.0)]
+                *self.rows([_head(box)], 8.0)]
 
     def title(self, box: Box) -> str:
         return element("title", f"backward of {box.title}" if self.mirrored else box.title)
