@@ -24,6 +24,7 @@ from funcgrad.errors import locate, message
 from funcgrad.jit import disable_jit
 from funcgrad.ops.elementwise import add
 from funcgrad.ops.structural import instantiate
+from funcgrad.passes.folding import fold
 from funcgrad.transforms.derivatives import quiet
 from funcgrad.transforms.linearize import Tape, linearize_flat
 from funcgrad.transforms.transpose import backward
@@ -173,6 +174,7 @@ def _formulas(e: Equation, given: list[bool], active: list[bool], names: dict[Va
 
     jaxpr, _ = stage(pull, [*symbols.avals, *[shaped_array(v.aval.shape, v.aval.dtype) for v in chosen]])
     inputs = [*symbols.names, *[f"d{names[v]}" for v in chosen]]
+    jaxpr = fold(jaxpr)
     texts = [expression(jaxpr.replace(outs=(out,)), inputs, known) for out in jaxpr.outs]
     return [text if len(text) <= LONG_FORMULA else unsaid for text in texts]
 
@@ -185,7 +187,7 @@ def local_formula(e: Equation, position: int, names: dict[Var, str]) -> str:
     symbols = _Symbols(e, names)
     jaxpr, _ = stage(lambda out, *args: [rule.entries[position](out, *symbols.operands(args), **e.params)],
                      [shaped_array(e.outs[0].aval.shape, e.outs[0].aval.dtype), *symbols.avals])
-    text = expression(jaxpr, [names[e.outs[0]], *symbols.names])
+    text = expression(fold(jaxpr), [names[e.outs[0]], *symbols.names])
     return text if len(text) <= LONG_FORMULA else ""
 
 
