@@ -1,7 +1,9 @@
 """The backward pass step by step: its values are those of the gradient, and its words say what happens."""
 import json
 import re
+import textwrap
 from html import unescape
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,6 +187,14 @@ turn 1: b = a + a    here
 
 gradient
   da = 2"""
+
+
+def test_the_page_shows_what_is_printed():
+    page = (Path(__file__).parent.parent / "docs" / "drawings.md").read_text()
+    code, = re.findall(r"```python\n(steps = .*?)\nprint\(steps\)\n```", page)
+    scope = {"fg": fg}
+    exec(code, scope)
+    assert textwrap.indent(str(scope["steps"]), "    ") in page
 
 
 def test_the_expression_of_the_lecture():
