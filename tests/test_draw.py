@@ -286,6 +286,14 @@ def test_loops_show_their_first_step_and_choices_the_branch_taken():
     assert {"condition", "first step", " = y * 2"} <= {t.replace("x * 2", "y * 2") for t in shown} and " = sin(x)" in shown
 
 
+def test_effects_happen_once(capfd):
+    def printing(c, x):
+        fg.debug.print("step")
+        return c * x, c
+    assert fg.draw(lambda x: lax.scan(printing, x, np.arange(1.0, 4.0))[0], 2.0, gradient=True).html
+    assert capfd.readouterr().out == "step\n" * 3
+
+
 def test_programs_and_shapes_are_drawn_without_values():
     jaxpr = fg.make_jaxpr(product)(2.0, 3.0)
     drawing = fg.draw(jaxpr)

@@ -22,6 +22,7 @@ from funcgrad.core.stage import stage
 from funcgrad.core.types import Zero, shaped_array
 from funcgrad.errors import locate, message
 from funcgrad.jit import disable_jit
+from funcgrad.ops.callback import silent
 from funcgrad.ops.elementwise import add
 from funcgrad.ops.structural import instantiate
 from funcgrad.passes.folding import fold
@@ -92,7 +93,7 @@ def backpropagate(recording: Recording, names: dict[Var, str], what: str) -> Bac
     cotangents, out = result.cotangents, jaxpr.outs[0]
     if out in reached:
         cotangents[out] = DeviceArray(np.ones((), avals[0].dtype)[()])
-    with quiet(), disable_jit():
+    with quiet(), disable_jit(), silent():
         for e in reversed(jaxpr.equations):
             given = [cotangents.get(v) for v in e.outs]
             if all(ct is None for ct in given):

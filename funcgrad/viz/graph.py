@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.jaxpr import Equation, Jaxpr, Var
 from funcgrad.core.structure import Choice, Loop, While
+from funcgrad.ops.callback import silent
 from funcgrad.viz.backward import Backward, Contribution
 from funcgrad.viz.expressions import is_small, names_of, number_text, operation, short, value_text
 from funcgrad.viz.record import Recording, record_program
@@ -82,7 +83,7 @@ class Scene:
     boxes: list[Box] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
 
-    def walk(self):
+    def walk(self) -> Iterator[Box]:
         """All boxes, those inside of boxes too."""
         for box in self.boxes:
             yield box
@@ -135,7 +136,8 @@ class _Builder:
             makers.update(dict.fromkeys(box.makes, i))
         return scene
 
-    def boxes(self, equations: list[Equation], depth: int):
+    def boxes(self, equations: list[Equation], depth: int) -> Iterator[Box]:
+        """A box for each equation, and one for each part of the program that the equations are in at this depth."""
         at = 0
         while at < len(equations):
             e = equations[at]
@@ -247,17 +249,19 @@ class _Builder:
         """The bodies of a loop, the branches of a choice, the function of a custom rule; with the values of the first step."""
         values = [self.recording.value(a) for a in e.inputs]
         known = bool(self.recording.values) and all(x is not None for x in values)
-        found = [(name, body, args) for name, body, args in _bodies(e, values if known else None)]
+        found = _bodies(e, values if known else None)
         scene = Scene()
         for i, (name, body, args) in enumerate(found):
             names = [self.names[a] if type(a) is Var else number_text(a.value) for a in e.inputs]  # type: ignore[union-attr]
             skipped = len(names) - len(body.in_vars)
-            inner = record_program(body, args, _input_names(e, names[max(skipped, 0):]))
+            with silent():
+                inner = record_program(body, args, _input_names(e, names[max(skipped, 0):]))
             prefix = f"{whole.key}.{i}."
             inside = _Builder(inner, names_of(inner), None, prefix, depth + 1).whole()
             if len(found) == 1:
                 whole.note = name
-                whole.ports = tuple([i - skipped for i, a in enumerate(e.inputs) if type(a) is Var]) if skipped == 0 else ()
+                if not skipped:
+                    whole.ports = tuple([i for i, a in enumerate(e.inputs) if type(a) is Var])
                 return inside
             box = Box(prefix + "body", "group", [Row(((name, "name"),))], name, level=depth + 1)
             box.inside = inside
@@ -283,19 +287,16 @@ class _Builder:
             if v not in self.backward.cotangents:
                 continue
             name = f"d{self.names[v]}"
-            gains = self.gains.get(v, [])
             if brief:
                 rows.append(Row(((short(name, 24), "gradient"),)))
-            elif not gains:
-                rows.append(Row(((short(name, 24), "gradient"), (" = 1", ""))))
-            else:
-                for i, c in enumerate(gains[:3]):
-                    sign = " = " if i == 0 else " += "
-                    rows.append(Row(((short(name, 16), "gradient"), (sign + short(c.formula, WIDEST - 10), ""))))
-                if len(gains) > 3:
-                    rows.append(Row(((f"and {len(gains) - 3} more", "pale"),)))
-            if not brief:
-                rows += value_rows(self.backward.cotangents[v], v, "gradient")
+                continue
+            sums = [c.formula for c in self.gains.get(v, ())] or ["1"]  # nothing that the result is used for reaches the result
+            for i, formula in enumerate(sums[:3]):
+                sign = " += " if i else " = "
+                rows.append(Row(((short(name, 16), "gradient"), (sign + short(formula, WIDEST - 10), ""))))
+            if len(sums) > 3:
+                rows.append(Row(((f"and {len(sums) - 3} more", "pale"),)))
+            rows += value_rows(self.backward.cotangents[v], v, "gradient")
         return rows
 
 
@@ -310,7 +311,8 @@ def _bodies(e: Equation, values: list[Any] | None) -> list[tuple[str, Jaxpr, lis
             return [(f"one of {plural(structure.length, 'step')}", structure.body, None)]
         kept = structure.num_consts + structure.num_carry
         first = structure.length - 1 if structure.reverse else 0
-        return [(f"first of {plural(structure.length, 'step')}", structure.body, [*values[:kept], *[x[first] for x in values[kept:]]])]
+        step = [*values[:kept], *[x[first] for x in values[kept:]]]
+        return [(f"first of {plural(structure.length, 'step')}", structure.body, step)]
     if isinstance(structure, While):
         consts = structure.cond_consts + structure.body_consts
         condition = None if values is None else [*values[:structure.cond_consts], *values[consts:]]
