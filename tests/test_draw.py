@@ -92,6 +92,8 @@ PROGRAMS = {
     "choices": (lambda x: lax.while_loop(lambda y: y < 9, lambda y: y * 2, x) + lax.cond(x > 0, fnp.sin, fnp.cos, x), 1.0),
     "hessian": (fg.hessian(lambda x: fnp.sum(x ** 3)), np.array([1.0, 2.0])), "identity": (lambda x: x, 1.0),
     "constant": (lambda x: fnp.ones(3), 1.0), "fan": (lambda a: a + a, 3.0), "empty": (lambda: fnp.zeros((0, 2)) * 2,),
+    "layers in a loop": (lambda p, x: lax.scan(lambda c, _: (x + MODEL.layers[0](p["0"], c), None), x, None, 3)[0],
+                         MODEL_PARAMS, np.ones((2, 4), np.float32)),
     "odd": (lambda x: (x / 0, fnp.isnan(x), x.astype("int32"), x * 1j), np.array([np.nan, np.inf, *range(8)])),
     "escaped": (lambda x: fg.label(x < 2, 'a<b & "c"'), np.arange(3.0)),
 }

@@ -90,6 +90,10 @@ class Scene:
             if box.inside is not None:
                 yield from box.inside.walk()
 
+    def pills(self) -> dict[Var, int]:
+        """Which box stands for each variable from outside."""
+        return {v: i for i, box in enumerate(self.boxes) if not box.uses for v in box.makes}
+
 
 def scene_of(recording: Recording, backward: Backward | None = None, names: dict[Var, str] | None = None) -> Scene:
     """The boxes and edges of a program."""
@@ -167,7 +171,7 @@ class _Builder:
                    makes=(v,), twin=self.twin((v,), brief=True), level=depth)
 
     def bundles(self, outside: Sequence[Var], boxes: Sequence[Box]) -> list[list[Var]]:
-        """The variables from outside, those together that are arrays of one argument which a single part alone uses."""
+        """The variables from outside, those together that are arrays of one argument which a single part or nothing uses."""
         users: dict[Var, list[Box]] = {}
         for box in boxes:
             for v in dict.fromkeys(box.uses):
@@ -176,8 +180,8 @@ class _Builder:
         found: dict[Any, list[Var]] = {}
         for v in outside:
             user = users.get(v, [])
-            alone = v in inputs and len(user) == 1 and user[0].kind == "group"
-            found.setdefault((user[0].key, self.names[v].partition("[")[0]) if alone else v, []).append(v)
+            alone = v in inputs and len(user) < 2 and all(box.inside is not None for box in user)
+            found.setdefault((*[box.key for box in user], self.names[v].partition("[")[0]) if alone else v, []).append(v)
         return [part for bundle in found.values() for part in ([bundle] if len(bundle) > 2 else [[v] for v in bundle])]
 
     def bundle(self, variables: list[Var], depth: int, key: str) -> Box:
@@ -239,8 +243,8 @@ class _Builder:
                   result=any(v in self.results for v in makes),
                   gives=frozenset().union(*[self.gives.get(e, ()) for e in equations]))
         box.inside = self.scene(equations, depth + 1, uses, makes, f"{box.key}.")
-        place = {v: i for i, pill in enumerate(box.inside.boxes) if not pill.uses for v in pill.makes}
-        box.ports = tuple([place[v] for v in uses])
+        pills = box.inside.pills()
+        box.ports = tuple([pills[v] for v in uses])
         return box
 
     # ------------------------------------------------------------ programs inside of equations
@@ -261,7 +265,8 @@ class _Builder:
             if len(found) == 1:
                 whole.note = name
                 if not skipped:
-                    whole.ports = tuple([i for i, a in enumerate(e.inputs) if type(a) is Var])
+                    pills, pairs = inside.pills(), zip(inner.jaxpr.in_vars, e.inputs, strict=True)
+                    whole.ports = tuple([pills[v] for v, a in pairs if type(a) is Var])
                 return inside
             box = Box(prefix + "body", "group", [Row(((name, "name"),))], name, level=depth + 1)
             box.inside = inside

@@ -82,9 +82,8 @@ def _spread(i: int, count: int, width: float) -> float:
 
 def _in_port(box: Box, part: Placed | None, width: float, link: Link) -> float:
     """Where an edge enters a box; a part that is unfolded, above the pill inside."""
-    if part is not None:
-        if box.ports:
-            return _pill_port(part, width, box.ports[link.operand])
+    if part is not None and box.ports:
+        return _pill_port(part, width, box.ports[link.operand])
     return _spread(link.operand, len(box.uses), width)
 
 
