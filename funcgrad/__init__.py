@@ -4,7 +4,7 @@
     >>> fg.grad(lambda x: fnp.sum(fnp.sin(x) * x))(fnp.array([0.0, 1.0]))
     Array([0.        , 1.38177329], dtype=float64)
 
-``numpy``, ``lax``, ``random``, ``tree``, ``nn`` and ``optim`` are submodules; README.md names what there is.
+``numpy``, ``lax``, ``random``, ``tree``, ``nn``, ``optim`` and ``training`` are submodules; README.md names what there is.
 """
 import importlib as _importlib
 
@@ -35,6 +35,7 @@ from funcgrad.control.policies import checkpoint_name, checkpoint_policies
 from funcgrad.core.array import Array
 from funcgrad.core.array import aval_of as typeof
 from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.cost import cost
 from funcgrad.devices import (
     block_until_ready,
     default_backend,
@@ -77,8 +78,8 @@ from funcgrad.transforms.taylor import taylor
 
 
 def __getattr__(name: str):
-    """``nn``, ``optim``, ``viz`` and the modules of ``scipy`` and ``experimental`` are loaded when they are first asked for."""
-    if name in ("experimental", "nn", "optim", "scipy", "viz"):
+    """``nn``, ``optim``, ``training``, ``viz``, ``scipy`` and ``experimental`` are loaded when they are first asked for."""
+    if name in ("experimental", "nn", "optim", "scipy", "training", "viz"):
         return _importlib.import_module(f"funcgrad.{name}")
     if name in ("backward_steps", "draw"):
         return getattr(_importlib.import_module("funcgrad.viz"), name)
@@ -90,12 +91,12 @@ jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache", "checkpoint",
-    "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_derivatives", "custom_gradient", "custom_jvp",
-    "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices", "disable_jit",
-    "draw", "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util",
-    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares",
-    "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
-    "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
+    "checkpoint_name", "checkpoint_policies", "closure_convert", "cost", "custom_derivatives", "custom_gradient",
+    "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices",
+    "disable_jit", "draw", "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental",
+    "flatten_util", "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
+    "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
+    "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",
-    "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
+    "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
 ]

@@ -14,25 +14,22 @@ from typing import Any
 import numpy as np
 
 from funcgrad import random, tree
-from funcgrad.training import files
+from funcgrad.training import files, program, storage
 from funcgrad.training.classifier import (
     DEFAULT_LEARNING_RATES,
     OPTIMIZERS,
     GradientRow,
-    batches,
     build_model,
     check_gradients,
     cosine_schedule,
     evaluate,
     hidden_sizes,
-    training_step,
+    objective,
 )
 from funcgrad.training.data import Dataset, UserError, load_dataset, standardisation
-
-try:
-    from tqdm import tqdm
-except ImportError:
-    tqdm = None
+from funcgrad.training.fit import HAS_BAR, Record, fit
+from funcgrad.training.nonfinite import NonFiniteLossError
+from funcgrad.training.pipeline import from_arrays
 
 DEFAULT_HIDDEN = (256,)
 TOLERANCE = 1e-5
@@ -54,14 +51,17 @@ examples:
   python -m funcgrad --model 128,64 --epochs 50 --save my.st         two hidden layers, another file
   python -m funcgrad --data iris.npz --model linear                  your data, softmax regression
   python -m funcgrad --load funcgrad-digits.safetensors --epochs 0   evaluate saved parameters
+  python -m funcgrad train --help                                    other models: images, text, sequences
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
-    options = parse(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return run(options)
+        if arguments[:1] == ["train"]:
+            return program.main(arguments[1:], number)
+        return run(parse(arguments))
     except UserError as error:
         print(f"funcgrad: {error}", file=sys.stderr)
         return 2
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="funcgrad", description=DESCRIPTION, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -122,8 +122,8 @@ def number(kind: Callable, least: float) -> Callable[[str], Any]:
 
 def run(options: argparse.Namespace) -> int:
     """Loads, trains, evaluates, checks and saves; prints the report."""
-    if not files.can_save() and (options.save or options.load):
-        raise UserError(f"files of parameters need the package safetensors: {files.INSTALL}")
+    if not storage.can_save() and (options.save or options.load):
+        raise UserError(f"files of parameters need the package safetensors: {storage.INSTALL}")
     data = load_dataset(options.data)
     path = options.save
     if path is None and not (options.load and options.epochs == 0):
@@ -146,11 +146,11 @@ def run(options: argparse.Namespace) -> int:
     print(f"held out    accuracy {correct / len(held_x):.1%} ({correct} of {len(held_x)}), loss {loss:.4f}")
     rows = check_gradients(model, params, x[:CHECKED_EXAMPLES], y[:CHECKED_EXAMPLES], random.fold_in(key, 2))
     right = report_gradients(rows)
-    if path is not None and files.can_save():
+    if path is not None and storage.can_save():
         files.save(path, files.Saved(params, saved.mean, saved.scale, data.classes))
         print(f"saved       {path}")
     elif path is not None:
-        print(f"not saved   files of parameters need the package safetensors: {files.INSTALL}")
+        print(f"not saved   files of parameters need the package safetensors: {storage.INSTALL}")
     return 0 if right else 1
 
 
@@ -181,34 +181,27 @@ def train(options: argparse.Namespace, model: Any, params: Any, x: np.ndarray, y
     epochs = max(LEAST_EPOCHS, -(-LEAST_STEPS // steps_each)) if options.epochs is None else options.epochs
     if not epochs:
         return params
-    steps = epochs * steps_each
     rate = DEFAULT_LEARNING_RATES[options.optimizer] if options.learning_rate is None else options.learning_rate
-    optimizer = OPTIMIZERS[options.optimizer](cosine_schedule(rate, steps))
-    step, state = training_step(model, optimizer), optimizer.init(params)
+    optimizer = OPTIMIZERS[options.optimizer](cosine_schedule(rate, epochs * steps_each))
     terminal = sys.stderr.isatty()
-    bar = tqdm(total=steps, desc="training", unit=" steps", leave=False) if tqdm is not None and terminal else None
+
+    def report(record: Record) -> None:
+        if record.epoch % -(-epochs // 5) == 0 and record.epoch < epochs and not (HAS_BAR and terminal):
+            means = record.metrics
+            print(f"epoch {record.epoch:<5} accuracy {means['accuracy']:.1%}, loss {means['loss']:.4f}", flush=True)
+
     started = time.perf_counter()
-    for epoch in range(epochs):
-        total, right, seen = 0.0, 0, 0
-        for batch in batches(random.fold_in(key, epoch), len(x), options.batch_size):
-            params, state, loss, correct = step(params, state, x[batch], y[batch])
-            total, right, seen = total + float(loss) * len(batch), right + int(correct), seen + len(batch)
-            if bar is not None:
-                bar.set_postfix_str(f"loss {total / seen:.4f}, accuracy {right / seen:.1%}", refresh=False)
-                bar.update()
-        if not np.isfinite(total):
-            if bar is not None:
-                bar.close()
-            raise UserError(f"the loss became {total} in epoch {epoch + 1}; use a --learning-rate below {rate:g}")
-        if bar is None and (epoch + 1) % -(-epochs // 5) == 0 and epoch + 1 < epochs:
-            print(f"epoch {epoch + 1:<5} accuracy {right / seen:.1%}, loss {total / seen:.4f}", flush=True)
-    if bar is not None:
-        bar.close()
-    print(f"trained     accuracy {right / seen:.1%}, loss {total / seen:.4f}, {epochs} epochs of "
+    try:
+        result = fit(objective(model), params, from_arrays({"x": x, "y": y}).shuffle(key).batch(options.batch_size),
+                     optimizer=optimizer, epochs=epochs, callbacks=[report])
+    except NonFiniteLossError as error:
+        raise UserError(f"the loss became {error.value} in epoch {error.epoch}; use a --learning-rate below {rate:g}") from None
+    last = result.history[-1]
+    print(f"trained     accuracy {last['accuracy']:.1%}, loss {last['loss']:.4f}, {epochs} epochs of "
           f"{options.optimizer} in {time.perf_counter() - started:.1f} s")
-    if tqdm is None and terminal:
-        print(f"            (for a progress bar: {files.INSTALL})")
-    return params
+    if terminal and not HAS_BAR:
+        print(f"            (for a progress bar: {storage.INSTALL})")
+    return result.params
 
 
 def report_gradients(rows: list[GradientRow]) -> bool:

@@ -79,9 +79,14 @@ _is_library = _IsLibrary()
 def user_frame() -> FrameType | None:
     """The innermost frame that is not funcgrad's own."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_library[frame.f_code.co_filename]:
+    while frame is not None and (_is_library[frame.f_code.co_filename] or _is_generated(frame.f_code)):
         frame = frame.f_back
     return frame
+
+
+def _is_generated(code: CodeType) -> bool:
+    """Whether code is the ``__init__`` that the standard library writes for a dataclass."""
+    return code.co_name == "__init__" and code.co_filename == "<string>"
 
 
 class Source:

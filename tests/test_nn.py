@@ -34,6 +34,8 @@ ACTIVATIONS = {
     "softplus": lambda x: np.logaddexp(0, x), "squareplus": lambda x: (x + np.sqrt(x * x + 4)) / 2, "tanh": np.tanh,
     "sparse_plus": lambda x: np.where(x <= -1, 0, np.where(x >= 1, x, (x + 1) ** 2 / 4)),
     "sparse_sigmoid": lambda x: np.clip(x + 1, 0, 2) / 2,
+    "hard_shrink": lambda x: np.where(abs(x) > 0.5, x, 0), "soft_shrink": lambda x: np.sign(x) * np.maximum(abs(x) - 0.5, 0),
+    "tanh_shrink": lambda x: x - np.tanh(x),
 }
 POINTS = np.concatenate([np.linspace(-7.95, 7.95, 24), [0.0, 1e-4, -1e-4, 30.0, -30.0]])
 SMOOTH = ("gelu", "log_sigmoid", "mish", "sigmoid", "silu", "soft_sign", "softplus", "squareplus", "tanh")
@@ -219,6 +221,16 @@ def test_simple_initializers():
     assert geometric.var() == pytest.approx(1 / 200, rel=0.03)
     field = np.asarray(make.variance_scaling(1.0, "fan_in", "normal")(KEY, (3, 3, 50, 100)))
     assert field.var() == pytest.approx(1 / 450, rel=0.03)
+
+
+def test_identity_and_sparse_initial_values():
+    np.testing.assert_array_equal(nn.initializers.identity(2.0)(KEY, (2, 3), np.float32), [[2, 0, 0], [0, 2, 0]])
+    values = np.asarray(nn.initializers.sparse(0.3, 0.5)(KEY, (20, 200), np.float32))
+    assert values.dtype == np.float32 and ((values == 0).sum(0) == 6).all()
+    assert values[values != 0].std() == pytest.approx(0.5, rel=0.05)
+    for make in (nn.initializers.identity(), nn.initializers.sparse(0.5)):
+        with pytest.raises(ValueError, match="a matrix has two axes"):
+            make(KEY, (3,))
 
 
 def test_initializers_refuse_what_they_do_not_know():

@@ -17,10 +17,11 @@ from funcgrad.compiler.expressions import supported
 from funcgrad.compiler.nodes import Plan, Schedule, Step
 from funcgrad.compiler.schedule import schedule
 from funcgrad.compiler.view import Buffer, View, row_major
+from funcgrad.core.cost import total
 from funcgrad.core.jaxpr import Equation, Jaxpr, Literal, Var, count_equations, subjaxprs
 from funcgrad.core.pretty import Names, Text, equation_lines
 from funcgrad.core.primitive import HOST, Kind, Native
-from funcgrad.core.structure import Choice, Loop, While
+from funcgrad.tables import amount
 
 NUMBER_WORDS = {"kernel": ("kernel", "kernels"), "gemm": ("matrix product", "matrix products"),
                 "host": ("host step", "host steps"), "loop": ("loop or choice", "loops or choices")}
@@ -228,9 +229,9 @@ def _every_name(jaxpr: Jaxpr) -> dict[Var, str]:
 class Report(dict):
     """What a program is made of and what it costs; prints itself.
 
-    ``flops`` count one for each element of an elementwise operation, two for each product in a contraction; a while loop
-    counts as one step. ``bytes_moved`` are what the steps read and write, arena and cache included. ``donated`` lists
-    number and type of each input whose memory a result takes.
+    ``flops`` are counted as ``core/cost.py`` says: a while loop, for one, counts as one step. ``bytes_moved`` are what the
+    steps read and write, arena and cache included. ``donated`` lists number and type of each input whose memory a result
+    takes.
     """
 
     def __init__(self, jaxpr: Jaxpr, name: str, donated: Sequence[int] = ()):
@@ -245,7 +246,8 @@ class Report(dict):
             gemms=sum(step.kind == "gemm" for step, _, _ in steps), loops=sum(step.kind == "loop" for step, _, _ in steps),
             host_steps=[(step.equation.primitive.name, host_reason(step.equation), str(step.equation.source or ""))
                         for step, _, _ in steps if step.kind == "host"],
-            copies=copies(plan), flops=flops(program), bytes_moved=sum(times * _traffic(step) for step, _, times in steps),
+            copies=copies(plan), flops=total(program).flops,
+            bytes_moved=sum(times * _traffic(step) for step, _, times in steps),
             arena_bytes=executable.arena_size,
             donated=[(pair.input, str(jaxpr.in_avals[pair.input])) for pair in executable.pairs],
             donated_bytes=sum(pair.result.nbytes for pair in executable.pairs),
@@ -262,8 +264,8 @@ class Report(dict):
             f"{_plural(len(r['host_steps']), 'host step')}",
             *[f"    host        {name}: {reason}{'  ' + place if place else ''}" for name, reason, place in r["host_steps"]],
             *[f"    copy        {text}: {reason}" for text, reason in r["copies"]],
-            f"  a call        {_amount(r['flops'], 'flop')}, {_amount(r['bytes_moved'], 'B')} read and written",
-            f"  memory        {_amount(r['arena_bytes'], 'B')} of arena, {_amount(r['constant_bytes'], 'B')} in "
+            f"  a call        {amount(r['flops'], 'flop')}, {amount(r['bytes_moved'], 'B')} read and written",
+            f"  memory        {amount(r['arena_bytes'], 'B')} of arena, {amount(r['constant_bytes'], 'B')} in "
             f"{_plural(r['constants'], 'constant')}",
             *[f"    donated     input {i}, {aval}: a result takes its memory" for i, aval in r["donated"]],
             f"  compilation   passes {duration(r['passes_seconds'])}, schedule {duration(r['schedule_seconds'])}, kernels "
@@ -325,36 +327,6 @@ def _copy_reason(buffer: Buffer, step: Step, steps: Sequence[Step], kept: set, r
     return "strides cannot express the reordering that follows"
 
 
-def flops(jaxpr: Jaxpr) -> int:
-    """The arithmetic of a program; see ``Report``."""
-    return sum(_equation_flops(equation) for equation in jaxpr.equations)
-
-
-def _equation_flops(equation: Equation) -> int:
-    primitive, params = equation.primitive, equation.params
-    sizes = [atom.aval.size for atom in (*equation.inputs, *equation.outs)]
-    if primitive.kind is Kind.MOVEMENT:
-        return 0
-    if primitive.kind is Kind.ELEMENTWISE:
-        return equation.outs[0].aval.size
-    if primitive.kind is Kind.CONTRACTION:
-        contracted = params["dimension_numbers"][0][0]
-        return 2 * equation.outs[0].aval.size * math.prod(equation.inputs[0].aval.shape[d] for d in contracted)
-    if primitive.kind is Kind.CONTROL:
-        structure = primitive.code(**params) if callable(primitive.code) else None
-        if isinstance(structure, Loop):
-            return structure.length * flops(structure.body)
-        if isinstance(structure, While):
-            return flops(structure.condition) + flops(structure.body)
-        if isinstance(structure, Choice):
-            return max(map(flops, structure.branches))
-        return sum(map(flops, subjaxprs(params)))
-    if isinstance(primitive.code, Native) and "flops" in primitive.code.arguments:
-        avals = [atom.aval for atom in (*equation.inputs, *equation.outs)]
-        return primitive.code.arguments["flops"](*avals)
-    return max(sizes, default=0)
-
-
 def _traffic(step: Step) -> int:
     """The bytes that a step reads and writes, each element of a view once."""
     if step.kind == "loop":
@@ -378,13 +350,6 @@ def _plural(n: int, word: str) -> str:
 
 def _source(equation: Equation | None) -> str:
     return f", at {equation.source}" if equation is not None and equation.source else ""
-
-
-def _amount(n: float, unit: str) -> str:
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if n >= factor:
-            return f"{n / factor:.3g} {prefix}{unit}"
-    return f"{n:.0f} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -30,6 +30,8 @@ Rules, with the arrays positional and the metadata keyword (``shape`` gets abstr
     inline(*avals, **params)             -> the Jaxpr that at run time does the same on the same arguments (or None, if
                                             there is none), for those that carry programs; a pass puts its equations
                                             in the place of the call
+    flops(ins, outs, **params)           -> the arithmetic of one call, from the types of arguments and results, where it does
+                                            not follow from the kind (``core/cost.py``)
     prune(used, **params)                -> (kept arguments, kept results, params): masks and the params of the same
                                             operation that gives at least the results marked as used, for loops
 """
@@ -110,6 +112,11 @@ PIECEWISE_CONSTANT = Constant("piecewise constant")
 NOT_LINEAR = No("not linear in any argument")
 
 
+def no_flops(ins: Any, outs: Any, **params: Any) -> int:
+    """flops: it only moves numbers."""
+    return 0
+
+
 class Native:
     """code: a hand-shaped kernel of the compiler, by the name of its builder; its arguments are the builder's own."""
 
@@ -170,6 +177,7 @@ class Primitive:
     stage: Callable | None = None
     inline: Callable | None = None
     prune: Callable | None = None
+    flops: Callable | None = None
     collective: bool = False
     """Names a mapped axis in its params: a surrounding vmap of that axis handles it even without batched arguments."""
     strong: bool = False

@@ -10,6 +10,7 @@ their keys fit. Names and signature are those of ``jax.nn``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,26 +50,36 @@ def dot_product_attention(query: Any, key: Any, value: Any, bias: Any = None, ma
         query, key, value = query[None], key[None], value[None]
         bias, mask = ([None if x is None else x if np.ndim(x) == 4 else fnp.asarray(x)[None] for x in (bias, mask)])
     _check(query, key, value)
-    batch, rows, heads, size = query.shape
-    columns, groups = key.shape[1], key.shape[2]
-    logits_dtype = fnp.promote_types(query.dtype, np.float32)
-    grouped = query.reshape(batch, rows, groups, heads // groups, size)
-    logits = fnp.einsum("btkgh,bskh->bkgts", grouped.astype(logits_dtype), key.astype(logits_dtype))
-    logits = logits.reshape(batch, heads, rows, columns) * (1 / math.sqrt(size) if scale is None else scale)
-    if bias is not None:
-        logits = (logits + bias).astype(logits_dtype)
-    for visible in (mask, *_visible(rows, columns, is_causal, local_window_size),
-                    *_within(rows, columns, query_seq_lengths, key_value_seq_lengths)):
-        if visible is not None:
-            logits = fnp.where(visible, logits, -0.7 * float(fnp.finfo(logits_dtype).max))
-    weights = softmax(logits).astype(key.dtype).reshape(batch, groups, heads // groups, rows, columns)
-    out = fnp.einsum("bkgts,bskh->btkgh", weights, value).reshape(batch, rows, heads, value.shape[3])
+    rows, columns = query.shape[1], key.shape[1]
+    masks = [mask, *_visible(rows, columns, is_causal, local_window_size),
+             *_within(rows, columns, query_seq_lengths, key_value_seq_lengths)]
+    out, logits = attend(query, key, value, [m for m in masks if m is not None], bias, scale)
     if query_seq_lengths is not None:
         out = fnp.where(_below(rows, query_seq_lengths)[:, :, None, None], out, 0)
     if not return_residual:
         return out[0] if single else out
     residual = fnp.transpose(logsumexp(logits, -1), (0, 2, 1)).astype(query.dtype)
     return (out[0], residual[0]) if single else (out, residual)
+
+
+def attend(query: Any, key: Any, value: Any, masks: Sequence[Any], bias: Any = None, scale: float | None = None,
+           drop: Callable | None = None) -> tuple[Any, Any]:
+    """The result, of the shape of ``query``, and the logits [..., N, T, S]; ``drop`` is done to the weights."""
+    *batch, rows, heads, size = query.shape
+    columns, groups = key.shape[-3:-1]
+    logits_dtype = fnp.promote_types(query.dtype, np.float32)
+    grouped = query.reshape(*batch, rows, groups, heads // groups, size)
+    logits = fnp.einsum("...tkgh,...skh->...kgts", grouped.astype(logits_dtype), key.astype(logits_dtype))
+    logits = logits.reshape(*batch, heads, rows, columns) * (1 / math.sqrt(size) if scale is None else scale)
+    if bias is not None:
+        logits = (logits + bias).astype(logits_dtype)
+    for visible in masks:
+        logits = fnp.where(visible, logits, -0.7 * float(fnp.finfo(logits_dtype).max))
+    weights = softmax(logits).astype(key.dtype)
+    weights = weights if drop is None else drop(weights)
+    weights = weights.reshape(*batch, groups, heads // groups, rows, columns)
+    out = fnp.einsum("...kgts,...skh->...tkgh", weights, value)
+    return out.reshape(*batch, rows, heads, value.shape[-1]), logits
 
 
 def _check(query: Any, key: Any, value: Any) -> None:

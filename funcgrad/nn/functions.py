@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import funcgrad.numpy as fnp
-from funcgrad import lax
+from funcgrad import lax, random
 from funcgrad.errors import message
 from funcgrad.scipy import special
 from funcgrad.scipy.special import logsumexp
@@ -47,6 +47,38 @@ def relu6(x: Any) -> Any:
 def leaky_relu(x: Any, negative_slope: Any = 1e-2) -> Any:
     """x where it is positive, else ``negative_slope * x``; its derivative at 0 is ``negative_slope``."""
     return fnp.where(fnp.greater(x, 0), x, negative_slope * x)
+
+
+def prelu(x: Any, alpha: Any) -> Any:
+    """x where it is positive, else ``alpha * x``, where alpha is learned: one number, or one for each channel of the last axis.
+
+    He et al., "Delving deep into rectifiers", https://arxiv.org/abs/1502.01852.
+    """
+    above = fnp.greater(x, 0)
+    return fnp.where(above, x, alpha * fnp.where(above, 0, x))
+
+
+def rrelu(x: Any, key: Any = None, lower: float = 1 / 8, upper: float = 1 / 3) -> Any:
+    """x where it is positive, else x times a slope: with a key a random one between the bounds for each element, as in
+    training; without one their mean. Xu et al., "Empirical evaluation of rectified activations", https://arxiv.org/abs/1505.00853.
+    """
+    x = fnp.asarray(x)
+    return prelu(x, (lower + upper) / 2 if key is None else random.uniform(key, x.shape, x.dtype, lower, upper))
+
+
+def threshold(x: Any, threshold: Any, value: Any) -> Any:
+    """x where it is larger than ``threshold``, else ``value``."""
+    return fnp.where(fnp.greater(x, threshold), x, value)
+
+
+def hard_shrink(x: Any, bound: Any = 0.5) -> Any:
+    """0 between -bound and bound, both included; x elsewhere."""
+    return fnp.where(fnp.less_equal(fnp.abs(x), bound), 0, x)
+
+
+def soft_shrink(x: Any, bound: Any = 0.5) -> Any:
+    """x moved by ``bound`` towards 0, and 0 between -bound and bound."""
+    return fnp.where(fnp.greater(x, bound), x - bound, fnp.where(fnp.less(x, -bound), x + bound, 0))
 
 
 def hard_tanh(x: Any) -> Any:
@@ -89,6 +121,11 @@ def sigmoid(x: Any) -> Any:
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent."""
     return fnp.tanh(x)
+
+
+def tanh_shrink(x: Any) -> Any:
+    """x - tanh(x)."""
+    return x - fnp.tanh(x)
 
 
 def softplus(x: Any) -> Any:
@@ -159,13 +196,38 @@ def gelu(x: Any, approximate: bool = True) -> Any:
 
 
 def glu(x: Any, axis: int = -1) -> Any:
-    """The first half along an axis times the sigmoid of the second half. Raises ValueError for an odd size."""
+    """The first half along an axis times the sigmoid of the second half. Raises ValueError for an odd size.
+
+    Dauphin et al., "Language modeling with gated convolutional networks", https://arxiv.org/abs/1612.08083.
+    """
+    return _gated("glu", sigmoid, x, axis)
+
+
+def reglu(x: Any, axis: int = -1) -> Any:
+    """The first half along an axis times the ``relu`` of the second half. Raises ValueError for an odd size.
+
+    This one, ``geglu`` and ``swiglu``: Shazeer, "GLU variants improve transformer", https://arxiv.org/abs/2002.05202.
+    """
+    return _gated("reglu", relu, x, axis)
+
+
+def geglu(x: Any, axis: int = -1, approximate: bool = True) -> Any:
+    """The first half along an axis times the ``gelu`` of the second half. Raises ValueError for an odd size."""
+    return _gated("geglu", lambda gate: gelu(gate, approximate), x, axis)
+
+
+def swiglu(x: Any, axis: int = -1) -> Any:
+    """The first half along an axis times the ``silu`` of the second half. Raises ValueError for an odd size."""
+    return _gated("swiglu", silu, x, axis)
+
+
+def _gated(name: str, activation: Callable, x: Any, axis: int) -> Any:
     x = fnp.asarray(x)
     if x.shape[axis] % 2:
-        raise ValueError(message("glu: the axis cannot be halved",
+        raise ValueError(message(f"{name}: the axis cannot be halved",
                                  f"size {x.shape[axis]} along axis {axis} of {x.aval}", "an even size"))
     first, second = fnp.split(x, 2, axis)
-    return first * sigmoid(second)
+    return first * activation(second)
 
 
 def log1mexp(x: Any) -> Any:
@@ -197,6 +259,29 @@ def log_softmax(x: Any, axis: Axis = -1, where: Any = None) -> Any:
     """
     result = special.log_softmax(masked(x, where), axis=axis)
     return result if where is None else fnp.where(where, result, -np.inf)
+
+
+def softmin(x: Any, axis: Axis = -1, where: Any = None) -> Any:
+    """softmax(-x): the smallest number gets the largest share."""
+    return softmax(fnp.negative(x), axis, where)
+
+
+def gumbel_softmax(key: Any, logits: Any, temperature: Any = 1.0, axis: int = -1, *, hard: bool = False) -> Any:
+    """A random point of the simplex, near the corner of a class drawn with probabilities ``softmax(logits)``.
+
+    It can be differentiated by the logits; the lower the temperature, the nearer it is to a corner. With ``hard`` the value
+    is the corner itself, a one-hot vector, and the derivative that of the point ("straight through").
+    Jang et al., "Categorical reparameterization with Gumbel-softmax", https://arxiv.org/abs/1611.01144.
+
+    >>> float(fnp.sum(gumbel_softmax(fg.random.key(0), fnp.zeros(5), hard=True)))
+    1.0
+    """
+    logits = fnp.asarray(logits)
+    point = softmax((logits + random.gumbel(key, logits.shape, logits.dtype)) / temperature, axis)
+    if not hard:
+        return point
+    corner = one_hot(fnp.argmax(point, axis), logits.shape[axis], dtype=point.dtype, axis=axis)
+    return corner + (point - lax.stop_gradient(point))
 
 
 def logmeanexp(x: Any, axis: Axis = None, where: Any = None, keepdims: bool = False) -> Any:
@@ -251,3 +336,38 @@ def standardize(x: Any, axis: Axis = -1, mean: Any = None, variance: Any = None,
         else:
             raise ValueError(message("standardize: unknown algorithm", repr(algorithm), "'stable' or 'fast'"))
     return (x - mean) * lax.rsqrt(variance + epsilon)
+
+
+# ---------------------------------------------------------------- images
+
+
+def pixel_shuffle(x: Any, factor: int) -> Any:
+    """Channels laid out as pixels: (..., H, W, C * factor**2) becomes (..., H * factor, W * factor, C).
+
+    Channel ``(c * factor + i) * factor + j`` of a pixel becomes channel c of the pixel in row i and column j of its block.
+    Raises ValueError unless the channels can be divided so. Shi et al., https://arxiv.org/abs/1609.05158.
+
+    >>> pixel_shuffle(fnp.arange(4.0).reshape(1, 1, 4), 2)[..., 0]
+    Array([[0., 1.],
+           [2., 3.]], dtype=float64)
+    """
+    x = fnp.asarray(x)
+    if x.ndim < 3 or x.shape[-1] % factor**2:
+        raise ValueError(message("pixel_shuffle: the channels cannot be laid out", f"x of type {x.aval}, factor {factor}",
+                                 f"a shape (..., H, W, C) with C divisible by {factor**2}"))
+    *batch, height, width, channels = x.shape
+    blocks = fnp.reshape(x, (*batch, height, width, channels // factor**2, factor, factor))
+    blocks = fnp.moveaxis(blocks, (-2, -1, -3), (-4, -2, -1))
+    return fnp.reshape(blocks, (*batch, height * factor, width * factor, channels // factor**2))
+
+
+def pixel_unshuffle(x: Any, factor: int) -> Any:
+    """The inverse of ``pixel_shuffle``: (..., H * factor, W * factor, C) becomes (..., H, W, C * factor**2)."""
+    x = fnp.asarray(x)
+    if x.ndim < 3 or x.shape[-3] % factor or x.shape[-2] % factor:
+        raise ValueError(message("pixel_unshuffle: the image cannot be divided", f"x of type {x.aval}, factor {factor}",
+                                 f"a shape (..., H, W, C) with H and W divisible by {factor}"))
+    *batch, height, width, channels = x.shape
+    blocks = fnp.reshape(x, (*batch, height // factor, factor, width // factor, factor, channels))
+    blocks = fnp.moveaxis(blocks, (-4, -2, -1), (-2, -1, -3))
+    return fnp.reshape(blocks, (*batch, height // factor, width // factor, channels * factor**2))

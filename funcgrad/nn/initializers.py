@@ -168,6 +168,35 @@ def delta_orthogonal(scale: Any = 1.0, column_axis: int = -1, dtype: Any = None)
     return init
 
 
+def identity(scale: Any = 1.0, dtype: Any = None) -> Initializer:
+    """An initializer of matrices with ``scale`` on the diagonal and zeros elsewhere: what comes in goes on."""
+    made = dtype
+
+    def init(key: Any, shape: Sequence[int], dtype: Any = made) -> Any:
+        if len(shape) != 2:
+            raise ValueError(message("identity: a matrix has two axes", tuple(shape), "a shape with two axes"))
+        return fnp.eye(*shape, dtype=_dtype(dtype)) * fnp.asarray(scale, _dtype(dtype))
+
+    return init
+
+
+def sparse(sparsity: float, stddev: Any = 1e-2, dtype: Any = None) -> Initializer:
+    """An initializer of matrices (inputs, outputs) of normal numbers, where a share ``sparsity`` of each column is 0.
+
+    Martens, "Deep learning via Hessian-free optimization" (2010).
+    """
+    made = dtype
+
+    def init(key: Any, shape: Sequence[int], dtype: Any = made) -> Any:
+        if len(shape) != 2:
+            raise ValueError(message("sparse: a matrix has two axes", tuple(shape), "a shape with two axes"))
+        order_key, value_key = random.split(key)
+        places = fnp.argsort(random.uniform(order_key, shape), axis=0)
+        return fnp.where(places < math.ceil(sparsity * shape[0]), 0, normal(stddev)(value_key, shape, _dtype(dtype)))
+
+    return init
+
+
 def _named(name: str, scale: float, mode: str, distribution: str, source: str) -> Callable[..., Initializer]:
     """A maker of initializers: ``variance_scaling`` with its first three arguments given."""
 

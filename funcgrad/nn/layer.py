@@ -58,9 +58,20 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define apply")
 
-    def __call__(self, params: Any, x: Any) -> Any:
-        """The result for x, of a layer without state. Raises ValueError or TypeError for a layer with state."""
-        y, state = self.apply(params, {}, x)
+    def init_cache(self, batch: int, length: int | None = None) -> dict:
+        """The state with which ``apply`` takes a sequence piece by piece: what it keeps of the pieces that it has seen.
+
+        ``batch`` is the number of sequences, ``length`` the most positions that one may have, which attention needs to
+        know. Layers that treat every position alike keep nothing.
+        """
+        return {}
+
+    def __call__(self, params: Any, x: Any, **options: Any) -> Any:
+        """The result for x, of a layer without state; ``options`` go to ``apply``.
+
+        Raises ValueError or TypeError for a layer with state.
+        """
+        y, state = self.apply(params, {}, x, **options)
         if state:
             raise TypeError(message(f"{type(self).__name__}: a layer with state was called like a function",
                                     f"state {', '.join(map(repr, state))}", None,
@@ -69,14 +80,14 @@ class Layer:
 
     def __str__(self) -> str:
         """The class with the hyperparameters that are not at their defaults: ``Linear(64, 128, bias=False)``."""
-        given = []
+        given, options = [], []
         for field in fields(self) if is_dataclass(self) else ():
             value = getattr(self, field.name)
             if field.default is MISSING and field.default_factory is MISSING:
-                given.append(str(value))
+                given.append(_shown(value))
             elif value != field.default:
-                given.append(f"{field.name}={getattr(value, '__name__', value)}")
-        return f"{type(self).__name__}({', '.join(given)})"
+                options.append(f"{field.name}={_shown(value)}")
+        return f"{type(self).__name__}({', '.join(given + options)})"
 
     def entries(self, tree_name: str, given: Any, *names: str) -> tuple[Any, ...]:
         """The entries of the layer's ``params`` or ``state`` with these names. Raises ValueError if one is missing."""
@@ -99,16 +110,17 @@ class Layer:
             return given
         if example is None:
             self.fail(f"{name} is not known", "init(key)", None, f"a number for {name}, or init(key, example)")
-        return _struct(example).shape[axis]
+        return struct(example).shape[axis]
 
     def check_last_axis(self, x: Any, size: int) -> None:
         """Raises ValueError unless the last axis of x has this size."""
         if fnp.shape(x)[-1:] != (size,):
             self.fail("the last axis of x does not fit", f"x of shape {fnp.shape(x)}", f"a shape (..., {size})")
 
-    def fail(self, what: str, found: Any, expected: Any = None, instead: str | None = None) -> NoReturn:
-        """Raises ValueError with the layer, its place in the model, and what went wrong with it."""
-        raise ValueError(message(f"{self}{_place()}: {what}", found, expected, instead))
+    def fail(self, what: str, found: Any, expected: Any = None, instead: str | None = None,
+             error: type[Exception] = ValueError) -> NoReturn:
+        """Raises ValueError, or another error, with the layer, its place in the model, and what went wrong with it."""
+        raise error(message(f"{self}{_place()}: {what}", found, expected, instead))
 
 
 class Composite(Layer):
@@ -141,6 +153,13 @@ class Composite(Layer):
                 state[name] = part_state
         return params, state
 
+    def init_cache(self, batch: int, length: int | None = None) -> dict:
+        caches = {}
+        for name, part in self.parts().items():
+            with _within(name):
+                caches[name] = part.init_cache(batch, length)
+        return {name: cache for name, cache in caches.items() if cache}
+
     def apply(self, params: Any, state: Any, x: Any, key: Any = None, train: bool = False, **options: Any) -> tuple[Any, Any]:
         run = Run(self.parts(), params, state, key, train)
         y = self.forward(run, x, **options)
@@ -149,8 +168,8 @@ class Composite(Layer):
     def _examples(self, parts: dict[str, Layer], example: Any) -> dict[str, Any]:
         """What each part gets as its input when the layer gets ``example``. Nothing is computed but shapes."""
         run = _Sketch(parts, {}, {}, None, False)
-        with _observing():
-            eval_shape(lambda x: self.forward(run, x), tree.map(_struct, example))
+        with observing():
+            eval_shape(lambda x: self.forward(run, x), tree.map(struct, example))
         return run.examples
 
 
@@ -177,8 +196,7 @@ class Run:
         part = self.parts[name]
         with _within(name), named_scope(f"{name}: {type(part).__name__}"):
             y, state = part.apply(self.params.get(name, {}), self.state.get(name, {}), x, self.key(), self.train, **options)
-            for observe in _observers.get():
-                observe(_path.get(), part, x, y)
+            tell(_path.get(), part, x, y)
         if state:
             self.state[name] = state
         return y
@@ -193,7 +211,7 @@ class _Sketch(Run):
 
     def __call__(self, name: str, x: Any, **options: Any) -> Any:
         if name not in self.examples:
-            self.examples[name] = tree.map(_struct, x)
+            self.examples[name] = tree.map(struct, x)
             with _within(name):
                 params, state = self.parts[name].init(random.key(0), self.examples[name])
             self.params, self.state = {**self.params, name: params}, {**self.state, name: state}
@@ -213,13 +231,13 @@ def capture(layer: Layer, params: Any, state: Any, x: Any, key: Any = None, trai
     def observe(path: tuple[str, ...], part: Layer, x: Any, y: Any) -> None:
         seen[".".join(path)] = (x, y) if inputs else y
 
-    with _observing(observe):
+    with observing(observe):
         y, state = layer.apply(params, state, x, key, train)
     return y, state, seen
 
 
 @contextmanager
-def _observing(*observers: Callable) -> Iterator[None]:
+def observing(*observers: Callable) -> Iterator[None]:
     """Only these functions are told ``(path, layer, x, y)`` of every layer that runs inside of a composite one."""
     token, path_token = _observers.set(observers), _path.set(())
     try:
@@ -227,6 +245,29 @@ def _observing(*observers: Callable) -> Iterator[None]:
     finally:
         _observers.reset(token)
         _path.reset(path_token)
+
+
+def tell(path: tuple[str, ...], part: Layer, x: Any, y: Any) -> None:
+    """Tells those who observe that a layer turned x into y."""
+    for observe in _observers.get():
+        observe(path, part, x, y)
+
+
+@contextmanager
+def collected(parts: dict[tuple[str, ...], Layer]) -> Iterator[dict[tuple[str, ...], tuple[Any, Any]]]:
+    """For a loop over layers, whose values must not leave it as tracers: what ``tell`` is told in the scope goes to a dict
+    {path: (x, y)}, which the loop returns and then tells itself. ``parts`` receives the layers. Empty if nobody observes.
+    """
+    seen: dict[tuple[str, ...], tuple[Any, Any]] = {}
+
+    def note(path: tuple[str, ...], part: Layer, x: Any, y: Any) -> None:
+        parts[path], seen[path] = part, (x, y)
+
+    token = _observers.set((note,) if _observers.get() else ())
+    try:
+        yield seen
+    finally:
+        _observers.reset(token)
 
 
 @contextmanager
@@ -245,7 +286,14 @@ def _place() -> str:
     return f" at {path!r}" if path else ""
 
 
-def _struct(x: Any) -> ShapeDtypeStruct:
+def _shown(value: Any) -> str:
+    """A hyperparameter as a message shows it: functions by their names, also within tuples."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
+    return getattr(value, "__name__", None) or str(value)
+
+
+def struct(x: Any) -> ShapeDtypeStruct:
     return x if isinstance(x, ShapeDtypeStruct) else ShapeDtypeStruct(fnp.shape(x), fnp.result_type(x))
 
 

@@ -327,8 +327,18 @@ def _around(axes: Shape, d: int | None) -> Shape:
     return axes if d is None else tuple([i + (i >= d) for i in axes])
 
 
+def multiply_adds(count: float, dtype: Any) -> float:
+    """The arithmetic of so many multiplications with an addition each."""
+    return (8 if dtype.kind == "c" else 2) * count
+
+
+def dot_general_flops(ins: Sequence, outs: Sequence, *, dimension_numbers: tuple, preferred_element_type: Any) -> float:
+    terms = math.prod(ins[0].shape[d] for d in dimension_numbers[0][0])
+    return multiply_adds(outs[0].size * terms, ins[0].dtype)
+
+
 dot_general_p = Primitive("dot_general", Kind.CONTRACTION, dot_general_shape, dot_general_impl, BILINEAR,
-                          dot_general_transpose, dot_general_batch)
+                          dot_general_transpose, dot_general_batch, flops=dot_general_flops)
 
 # ---------------------------------------------------------------- correlation along the last axis
 
@@ -370,4 +380,5 @@ def correlate_valid_batch(axis: Any, args: tuple, axes: tuple) -> tuple:
 
 
 correlate_valid_p = Primitive("correlate_valid", Kind.OPAQUE, correlate_valid_shape, correlate_valid_impl, BILINEAR,
-                              correlate_valid_transpose, correlate_valid_batch)
+                              correlate_valid_transpose, correlate_valid_batch,
+                              flops=lambda ins, outs: multiply_adds(outs[0].size * ins[1].shape[-1], ins[0].dtype))

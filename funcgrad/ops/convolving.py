@@ -25,6 +25,7 @@ import numpy as np
 
 from funcgrad.core.primitive import BILINEAR, Kind, Linear, Native, Primitive
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
+from funcgrad.ops.contraction import multiply_adds
 from funcgrad.ops.reduction import is_narrow
 from funcgrad.ops.structural import moveaxis, reshape
 from funcgrad.ops.windows import Padding, inside, places, reach, window_counts
@@ -254,18 +255,18 @@ def _batch_rule(operands: str, result: str) -> Callable:
     return batch
 
 
-def _flops(y: ShapedArray, w: ShapedArray) -> int:
+def _flops(y: ShapedArray, w: ShapedArray) -> float:
     """Each element of the kernel is multiplied once for each position of the output."""
-    return 2 * w.size * math.prod(y.shape[:-2])
+    return multiply_adds(w.size * math.prod(y.shape[:-2]), w.dtype)
 
 
 convolve_p = Primitive(
     "convolve", Kind.OPAQUE, convolve_shape, convolve_impl, BILINEAR, convolve_transpose, _batch_rule("xw", "y"),
-    code=Native("convolve", flops=lambda x, w, y: _flops(y, w)))
+    code=Native("convolve"), flops=lambda ins, outs, **_: _flops(outs[0], ins[1]))
 convolve_input_p = Primitive(
     "convolve_input", Kind.OPAQUE, convolve_input_shape, convolve_input_impl, BILINEAR, convolve_input_transpose,
-    _batch_rule("yw", "x"), code=Native("convolve_input", flops=lambda y, w, x: _flops(y, w)))
+    _batch_rule("yw", "x"), code=Native("convolve_input"), flops=lambda ins, outs, **_: _flops(*ins))
 convolve_kernel_p = Primitive(
     "convolve_kernel", Kind.OPAQUE, convolve_kernel_shape, convolve_kernel_impl, BILINEAR, convolve_kernel_transpose,
-    _batch_rule("xy", "w"), code=Native("convolve_kernel", flops=lambda x, y, w: _flops(y, w)))
+    _batch_rule("xy", "w"), code=Native("convolve_kernel"), flops=lambda ins, outs, **_: _flops(ins[1], outs[0]))
 primitives = {"y": convolve_p, "x": convolve_input_p, "w": convolve_kernel_p}

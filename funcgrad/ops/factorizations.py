@@ -27,6 +27,7 @@ from funcgrad.ops.matrices import (
     hermitian_part,
     lower,
     matrix_arg,
+    matrix_flops,
     one_by_one,
     product,
     stacked,
@@ -171,7 +172,7 @@ def _congruent(l: Any, x: Any) -> Any:  # noqa: E741
 
 
 cholesky_p = Primitive("cholesky", Kind.OPAQUE, square_shape, cholesky_impl, cholesky_jvp, NOT_LINEAR,
-                       stacked(lambda: cholesky_p), code=Native("cholesky"))
+                       stacked(lambda: cholesky_p), code=Native("cholesky"), flops=matrix_flops(lambda m, n: n**3 / 6))
 
 # ---------------------------------------------------------------- LU
 
@@ -264,7 +265,7 @@ def _filled_rows(x: Any, rows: int) -> Any:
 
 
 lu_p = Primitive("lu", Kind.OPAQUE, lu_shape, lu_impl, lu_jvp, NOT_LINEAR, stacked(lambda: lu_p), code=Native("lu"),
-                 strong=True)
+                 strong=True, flops=matrix_flops(lambda m, n: min(m, n) ** 2 * (max(m, n) - min(m, n) / 3) / 2))
 
 
 def permutation_shape(pivots: ShapedArray, *, permutation_size: int) -> ShapedArray:
@@ -334,7 +335,7 @@ def qr_jvp(primals: tuple, tangents: tuple, *, pivoting: bool, full_matrices: bo
 
 
 qr_p = Primitive("qr", Kind.OPAQUE, qr_shape, qr_impl, qr_jvp, NOT_LINEAR, stacked(lambda: qr_p), code=Native("qr"),
-                 strong=True)
+                 strong=True, flops=matrix_flops(lambda m, n: 2 * min(m, n) ** 2 * (max(m, n) - min(m, n) / 3)))
 
 
 def geqrf_shape(x: ShapedArray) -> tuple:

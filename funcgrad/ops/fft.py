@@ -153,7 +153,15 @@ def fft_batch(axis: Any, args: tuple, axes: tuple, **params: Any) -> tuple:
     return fft_p.bind(moveaxis(args[0], axes[0], 0), **params), (0,)
 
 
-fft_p = Primitive("fft", Kind.OPAQUE, fft_shape, fft_impl, LINEAR, transpose_first(fft_transpose), fft_batch)
+def fft_flops(ins: Sequence, outs: Sequence, *, fft_type: FftType, fft_lengths: Shape) -> float:
+    """5 n log2(n) for n complex numbers, as usual; half of it where one side is real."""
+    points = max(ins[0].size, outs[0].size)
+    real = fft_type in (FftType.RFFT, FftType.IRFFT)
+    return (2.5 if real else 5) * points * math.log2(max(math.prod(fft_lengths), 1))
+
+
+fft_p = Primitive("fft", Kind.OPAQUE, fft_shape, fft_impl, LINEAR, transpose_first(fft_transpose), fft_batch,
+                  flops=fft_flops)
 
 
 # ---------------------------------------------------------------- cosine transforms

@@ -17,7 +17,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import Array, aval_of, describe
-from funcgrad.core.primitive import PIECEWISE_LINEAR, Kind, Linear, Native, Primitive
+from funcgrad.core.primitive import PIECEWISE_LINEAR, Kind, Linear, Native, Primitive, no_flops
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add, lt, remainder
@@ -258,7 +258,7 @@ def dynamic_slice_batch(axis: Any, args: tuple, axes: tuple, *, slice_sizes: Sha
 
 dynamic_slice_p = Primitive("dynamic_slice", Kind.OPAQUE, dynamic_slice_shape, dynamic_slice_impl, dynamic_slice_jvp,
                             dynamic_slice_transpose, dynamic_slice_batch, PIECEWISE_LINEAR,
-                            code=Native("dynamic_slice"))
+                            code=Native("dynamic_slice"), flops=no_flops)
 
 
 def dynamic_update_slice_shape(x: ShapedArray, update: ShapedArray, *starts: ShapedArray, wrap: tuple) -> ShapedArray:
@@ -311,4 +311,4 @@ dynamic_update_slice_p = Primitive(
     "dynamic_update_slice", Kind.OPAQUE, dynamic_update_slice_shape, dynamic_update_slice_impl,
     dynamic_update_slice_jvp,
     dynamic_update_slice_transpose, dynamic_update_slice_batch, PIECEWISE_LINEAR,
-    code=Native("dynamic_update_slice", filled=True))
+    code=Native("dynamic_update_slice", filled=True), flops=no_flops)

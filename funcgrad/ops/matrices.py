@@ -7,7 +7,8 @@ In and out: arrays whose last two axes are matrices; the axes before them are a 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from funcgrad.core.primitive import Primitive
 from funcgrad.core.stage import as_value
 from funcgrad.errors import message
 from funcgrad.ops.contraction import batch_matmul as product  # noqa: F401  the product of matrices, for the rules
-from funcgrad.ops.contraction import same_dtype
+from funcgrad.ops.contraction import multiply_adds, same_dtype
 from funcgrad.ops.elementwise import add, conj, eq, ge, mul
 from funcgrad.ops.promotion import inexact_arg
 from funcgrad.ops.structural import (
@@ -51,6 +52,16 @@ def inexact_pair(name: str, a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands of one inexact dtype; an integer takes that of the other, or float64."""
     a, b = same_dtype(name, a, b)
     return as_value(inexact_arg(name, a)), as_value(inexact_arg(name, b))
+
+
+def matrix_flops(products: Callable) -> Callable:
+    """The ``flops`` slot of an operation on a stack of matrices, from the products that one of m rows and n columns takes."""
+
+    def flops(ins: Sequence, outs: Sequence, **params: Any) -> float:
+        *lead, m, n = ins[0].shape
+        return math.prod(lead) * multiply_adds(products(m, n), ins[0].dtype)
+
+    return flops
 
 
 # ---------------------------------------------------------------- parts and products

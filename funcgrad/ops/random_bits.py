@@ -17,7 +17,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import aval_of
-from funcgrad.core.primitive import ALIGN, NOT_LINEAR, Constant, Kind, Native, No, Partials, Primitive
+from funcgrad.core.primitive import ALIGN, NOT_LINEAR, Constant, Kind, Native, No, Partials, Primitive, no_flops
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import exp
@@ -196,7 +196,7 @@ bitcast_convert_type_p = Primitive(
     jvp=_BITS, transpose=NOT_LINEAR, batch=ALIGN, code=bitcast_code, strong=True)
 bitcast_parts_p = Primitive(
     "bitcast_parts", Kind.OPAQUE, bitcast_shape, bitcast_parts_impl,
-    jvp=_BITS, transpose=NOT_LINEAR, batch=bitcast_batch, code=Native("same_bytes"), strong=True)
+    jvp=_BITS, transpose=NOT_LINEAR, batch=bitcast_batch, code=Native("same_bytes"), strong=True, flops=no_flops)
 
 # ---------------------------------------------------------------- one rounding
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import aval_of
-from funcgrad.core.primitive import NOT_LINEAR, PIECEWISE_LINEAR, Kind, Linear, Native, Primitive, missing_rule
+from funcgrad.core.primitive import NOT_LINEAR, PIECEWISE_LINEAR, Kind, Linear, Native, Primitive, missing_rule, no_flops
 from funcgrad.core.types import Shape, Zero
 from funcgrad.ops import series
 from funcgrad.ops.elementwise import add, div, eq, mul
@@ -187,7 +187,7 @@ def gather_batch(axis: Any, args: tuple, axes: tuple, *, dimension_numbers: Gath
 
 
 gather_p = Primitive("gather", Kind.OPAQUE, gather_shape, gather_impl, gather_jvp, gather_transpose, gather_batch,
-                     PIECEWISE_LINEAR, code=Native("gather"))
+                     PIECEWISE_LINEAR, code=Native("gather"), flops=no_flops)
 
 # ---------------------------------------------------------------- rules that the scatters share
 
@@ -219,7 +219,8 @@ def scatter_batch(primitive: Callable[[], Primitive]) -> Callable:
 
 def _scatter(name: str, combine: Any, jvp: Any, transpose: Any, taylor: Any = PIECEWISE_LINEAR) -> Primitive:
     return Primitive(name, Kind.OPAQUE, scatter_shape, scatter_impl(combine), jvp, transpose,
-                     scatter_batch(lambda: _SCATTERS[name]), taylor, Native("scatter", filled=True))
+                     scatter_batch(lambda: _SCATTERS[name]), taylor, Native("scatter", filled=True),
+                     flops=no_flops if combine is put else lambda ins, outs, **_: ins[2].size)
 
 
 # ---------------------------------------------------------------- scatter_add

@@ -15,7 +15,17 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import LINEAR, NOT_LINEAR, PIECEWISE_CONSTANT, PIECEWISE_LINEAR, Kind, Linear, Native, Primitive
+from funcgrad.core.primitive import (
+    LINEAR,
+    NOT_LINEAR,
+    PIECEWISE_CONSTANT,
+    PIECEWISE_LINEAR,
+    Kind,
+    Linear,
+    Native,
+    Primitive,
+    no_flops,
+)
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import neg
@@ -168,7 +178,7 @@ def add_along_transpose(cotangents: tuple, x: Any, indices: Any, *, axis: int, s
 take_along_p = Primitive(
     "take_along", Kind.OPAQUE, take_along_shape,
     lambda xp, x, indices, axis, unique: xp.take_along_axis(x, indices, axis), LINEAR,
-    take_along_transpose, _along_batch(lambda: take_along_p), code=Native("take_along"))
+    take_along_transpose, _along_batch(lambda: take_along_p), code=Native("take_along"), flops=no_flops)
 add_along_p = Primitive("add_along", Kind.OPAQUE, add_along_shape, add_along_impl, LINEAR, add_along_transpose,
                         _along_batch(lambda: add_along_p), code=Native("add_along"))
 

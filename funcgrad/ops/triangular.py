@@ -18,6 +18,7 @@ from funcgrad.core.array import describe
 from funcgrad.core.primitive import Kind, Linear, Native, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
+from funcgrad.ops.contraction import multiply_adds
 from funcgrad.ops.elementwise import add, mul, neg, sub
 from funcgrad.ops.matrices import (
     computed_by_lapack,
@@ -196,7 +197,8 @@ def triangular_solve_transpose(cotangents: tuple, a: Any, b: Any, *, lower: bool
 
 triangular_solve_p = Primitive(
     "triangular_solve", Kind.OPAQUE, _systems_shape, triangular_solve_impl, triangular_solve_jvp,
-    triangular_solve_transpose, _systems_batch(lambda: triangular_solve_p), code=Native("triangular_solve"))
+    triangular_solve_transpose, _systems_batch(lambda: triangular_solve_p), code=Native("triangular_solve"),
+    flops=lambda ins, outs, **_: multiply_adds(ins[0].shape[-1] * ins[1].size / 2, ins[1].dtype))
 
 # ---------------------------------------------------------------- by a known LU factorisation
 
@@ -230,7 +232,8 @@ def factored_solve_transpose(cotangents: tuple, a: Any, lu: Any, permutation: An
 
 factored_solve_p = Primitive(
     "factored_solve", Kind.OPAQUE, _systems_shape, factored_solve_impl, factored_solve_jvp, factored_solve_transpose,
-    _systems_batch(lambda: factored_solve_p), code=Native("factored_solve"))
+    _systems_batch(lambda: factored_solve_p), code=Native("factored_solve"),
+    flops=lambda ins, outs, **_: multiply_adds(ins[0].shape[-1] * ins[3].size, ins[3].dtype))
 
 # ---------------------------------------------------------------- tridiagonal
 

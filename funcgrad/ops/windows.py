@@ -274,15 +274,22 @@ def _batch_rule(primitive: Callable) -> Callable:
     return batch
 
 
+def _window_flops(ins: Sequence, outs: Sequence, *, window: Shape, **_: Any) -> int:
+    return outs[0].size * math.prod(window)
+
+
 reduce_window_sum_p = Primitive(
     "reduce_window_sum", Kind.OPAQUE, _window_shape, _reduced("add", lambda dtype: dtype.type(0)), LINEAR,
-    transpose_first(_sum_transpose), _batch_rule(lambda: reduce_window_sum_p), code=Native("reduce_window", combine="sum"))
+    transpose_first(_sum_transpose), _batch_rule(lambda: reduce_window_sum_p), code=Native("reduce_window", combine="sum"),
+    flops=_window_flops)
 reduce_window_max_p = Primitive(
     "reduce_window_max", Kind.OPAQUE, _window_shape, _reduced("maximum", lambda dtype: extreme("max", dtype)),
-    _extreme_jvp("max"), NOT_LINEAR, _batch_rule(lambda: reduce_window_max_p), code=Native("reduce_window", combine="max"))
+    _extreme_jvp("max"), NOT_LINEAR, _batch_rule(lambda: reduce_window_max_p), code=Native("reduce_window", combine="max"),
+    flops=_window_flops)
 reduce_window_min_p = Primitive(
     "reduce_window_min", Kind.OPAQUE, _window_shape, _reduced("minimum", lambda dtype: extreme("min", dtype)),
-    _extreme_jvp("min"), NOT_LINEAR, _batch_rule(lambda: reduce_window_min_p), code=Native("reduce_window", combine="min"))
+    _extreme_jvp("min"), NOT_LINEAR, _batch_rule(lambda: reduce_window_min_p), code=Native("reduce_window", combine="min"),
+    flops=_window_flops)
 select_and_gather_add_p = Primitive(
     "select_and_gather_add", Kind.OPAQUE, _gather_shape, select_and_gather_add_impl,
     _linear_in_values(lambda: select_and_gather_add_p), _other_way(lambda: select_and_scatter_add_p),

@@ -1,18 +1,18 @@
-"""A classifier of rows of numbers: its layers, one step of training, and the check of its gradients.
+"""A classifier of rows of numbers: its layers, its loss, and the check of its gradients.
 
 In: features and integer labels. Out: trained parameters, losses and accuracies, and how far the gradients are from
 finite differences.
 
     model = build_model(64, (128,), 10)          # Linear(64, 128), gelu, Linear(128, 10)
-    step = training_step(model, optim.adam(1e-3))
-    params, state, loss, correct = step(params, state, x, y)
+    data = from_arrays({"x": x, "y": y}).shuffle(key).batch(64)
+    params = fit(objective(model), model.init(key)[0], data, optimizer=optim.adam(1e-3), epochs=30).params
 
 The activation is smooth, so that finite differences meet no kinks.
 """
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ import funcgrad.numpy as fnp
 from funcgrad import nn, optim, random, tree
 from funcgrad.jit import jit
 from funcgrad.training.files import tree_path
-from funcgrad.transforms.derivatives import grad, value_and_grad
+from funcgrad.transforms.derivatives import grad
 
 OPTIMIZERS: dict[str, Callable] = {"adam": optim.adam, "momentum": optim.momentum, "sgd": optim.sgd}
 DEFAULT_LEARNING_RATES = {"adam": 3e-3, "momentum": 5e-2, "sgd": 2e-1}
@@ -56,24 +56,14 @@ def cosine_schedule(learning_rate: float, steps: int) -> Callable:
     return lambda count: learning_rate * 0.5 * (1 + fnp.cos(math.pi * fnp.minimum(count / max(1, steps), 1)))
 
 
-def training_step(model: nn.Sequential, optimizer: optim.GradientTransformation) -> Callable:
-    """``step(params, state, x, y) -> (params, state, loss, number of right answers)``."""
+def objective(model: nn.Sequential) -> Callable:
+    """The loss that ``fit`` takes, of batches of features x and labels y; its metric is the accuracy."""
 
-    @jit
-    def step(params: Any, state: Any, x: Any, y: Any) -> tuple:
-        objective = value_and_grad(lambda p: loss_and_correct(model, p, x, y), has_aux=True)
-        (loss, correct), gradient = objective(params)
-        updates, state = optimizer.update(gradient, state, params)
-        return optim.apply_updates(params, updates), state, loss, correct
+    def loss(params: Any, state: Any, batch: Any, key: Any) -> tuple:
+        value, correct = loss_and_correct(model, params, batch["x"], batch["y"])
+        return value, (state, {"accuracy": correct / batch["y"].shape[0]})
 
-    return step
-
-
-def batches(key: Any, count: int, size: int) -> Iterator[np.ndarray]:
-    """The numbers 0 ... count - 1 in random order, in pieces of ``size``; the last may be smaller."""
-    order = np.asarray(random.permutation(key, count))
-    for start in range(0, count, size):
-        yield order[start:start + size]
+    return loss
 
 
 def evaluate(model: nn.Sequential, params: Any, x: np.ndarray, y: np.ndarray) -> tuple[float, int]:

@@ -36,8 +36,13 @@ class Dataset:
     classes: tuple[str, ...]
     train: np.ndarray
     held_out: np.ndarray
-    pixels: bool
-    """An example had several axes, such as an image: all its features are in one unit."""
+    shape: tuple[int, ...]
+    """Of an example, before its features were put in a row."""
+
+    @property
+    def pixels(self) -> bool:
+        """An example had several axes, such as an image: all its features are in one unit."""
+        return len(self.shape) > 1
 
     @property
     def short_name(self) -> str:
@@ -60,7 +65,7 @@ def load_dataset(path: str | None) -> Dataset:
     else:
         raise UserError(f"{name}: no features and labels among its arrays {', '.join(arrays) or '(none)'}; expected "
                         + ", ".join(" and ".join(pair) for pair in ARRAY_NAMES))
-    pixels = features.ndim > 2
+    shape = features.shape[1:]
     features, labels = _features(features, name), _labels(labels, name)
     tests = 0
     if pair[0] == "x_train" and "x_test" in lower and "y_test" in lower:
@@ -71,10 +76,10 @@ def load_dataset(path: str | None) -> Dataset:
         tests = len(test_features)
         if len(features) == len(labels):  # otherwise the lengths are refused below
             features, labels = np.concatenate([features, test_features]), np.concatenate([labels, test_labels])
-    return _dataset(name, features, labels, tests, pixels)
+    return _dataset(name, features, labels, tests, shape)
 
 
-def _dataset(name: str, features: np.ndarray, labels: np.ndarray, tests: int, pixels: bool) -> Dataset:
+def _dataset(name: str, features: np.ndarray, labels: np.ndarray, tests: int, shape: tuple[int, ...]) -> Dataset:
     """Checks that features and labels fit together, numbers the classes, splits; the last ``tests`` are held out."""
     if len(features) != len(labels):
         raise UserError(f"{name}: {len(features)} examples but {len(labels)} labels")
@@ -86,11 +91,18 @@ def _dataset(name: str, features: np.ndarray, labels: np.ndarray, tests: int, pi
     if tests:
         train, held_out = np.arange(count - tests), np.arange(count - tests, count)
     else:
-        # The same split whatever --seed says, so that runs can be compared and --load never meets what it trained on.
-        order = np.asarray(random.permutation(random.key(0), count))
-        size = max(1, round(count * HELD_OUT_SHARE))
-        train, held_out = order[size:], order[:size]
-    return Dataset(name, features, numbers.astype(np.int64), tuple(str(c) for c in classes), train, held_out, pixels)
+        train, held_out = split(count)
+    return Dataset(name, features, numbers.astype(np.int64), tuple(str(c) for c in classes), train, held_out, shape)
+
+
+def split(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the examples to train on, and of those held out.
+
+    The same whatever --seed says, so that runs can be compared and --load never meets what it trained on.
+    """
+    order = np.asarray(random.permutation(random.key(0), count))
+    size = max(1, round(count * HELD_OUT_SHARE))
+    return order[size:], order[:size]
 
 
 def _read(path: Any, name: str) -> dict[str, np.ndarray]:

@@ -5,23 +5,15 @@ In: a tree of parameters and what is needed to use them. Out: a file with one ar
 """
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from funcgrad import tree
+from funcgrad.training import storage
 from funcgrad.training.data import UserError
-
-try:
-    import safetensors.numpy as safetensors_numpy
-except ImportError:
-    safetensors_numpy = None
-
-INSTALL = 'pip install "funcgrad[train]"'
 
 
 @dataclass(frozen=True)
@@ -32,11 +24,6 @@ class Saved:
     mean: np.ndarray
     scale: np.ndarray
     classes: tuple[str, ...]
-
-
-def can_save() -> bool:
-    """Whether the package for files of parameters is installed."""
-    return safetensors_numpy is not None
 
 
 def check_place(path: str) -> None:
@@ -52,12 +39,9 @@ def check_place(path: str) -> None:
 
 def save(path: str, saved: Saved) -> None:
     """Writes a file. Raises UserError if the place cannot be written."""
-    arrays = {path: np.ascontiguousarray(value) for path, value in named_leaves(saved.params).items()}
-    arrays |= {"input.mean": saved.mean, "input.scale": saved.scale}
-    # One entry only: their order in the file is random, and equal parameters should make equal files.
-    data = safetensors_numpy.save(arrays, {"funcgrad": json.dumps({"classes": saved.classes})})
+    arrays = {**saved.params, "input": {"mean": saved.mean, "scale": saved.scale}}
     try:
-        _replace(path, data)
+        storage.save(path, arrays, {"classes": saved.classes})
     except OSError as error:
         raise UserError(f"{path}: cannot save the parameters: {error.strerror}") from None
 
@@ -65,21 +49,13 @@ def save(path: str, saved: Saved) -> None:
 def load(path: str) -> Saved:
     """Reads a file that ``save`` wrote. Raises UserError for any other file."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-        arrays = safetensors_numpy.load(data)
-        header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
-        classes = tuple(json.loads(header["__metadata__"]["funcgrad"])["classes"])
-        mean, scale = arrays.pop("input.mean"), arrays.pop("input.scale")
+        params, classes = storage.load(path), storage.read_info(path)["classes"]
+        scaling = params.pop("input")
+        return Saved(params, np.asarray(scaling["mean"]), np.asarray(scaling["scale"]), tuple(classes))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except Exception:  # the reader has its own exceptions for each way in which a file can be broken
+    except (storage.CheckpointError, AttributeError, KeyError, TypeError):
         raise UserError(f"{path}: not a file of parameters saved by this program") from None
-    params: dict = {}
-    for name, value in arrays.items():
-        layer, _, parameter = name.partition(".")
-        params.setdefault(layer, {})[parameter] = value
-    return Saved(params, mean, scale, classes)
 
 
 def named_leaves(params: Any) -> dict[str, Any]:
@@ -100,27 +76,3 @@ def check_fits(path: str, params: Any, expected: Any) -> None:
                                  for shapes in (found, wanted))
             raise UserError(f"{path}: the parameters do not fit the model: {name} {in_file} in the file and "
                             f"{in_model} in the model")
-
-
-def _replace(path: str, data: bytes) -> None:
-    """Puts data into a file so that a crash leaves the old file or the new one."""
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # a temporary file is private, the result is an ordinary one
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    if os.name == "posix":
-        directory = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

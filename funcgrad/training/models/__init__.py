@@ -1,0 +1,1 @@
+"""The models of ``python -m funcgrad train``: each a short file that shows how a kind of network is made and trained."""
