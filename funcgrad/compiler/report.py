@@ -89,7 +89,7 @@ def _step_lines(steps: Sequence[Step], number: str, label: Labels) -> list[str]:
             lines.append(f"{head}{'for' if plan.kind == 'loop' else plan.kind:<8}{counted}  ({named}{_source(step.equation)})")
         elif step.kind == "kernel":
             rows = _plural(plan.rows, "row") + (f" in {plan.chunks} chunks of {plan.chunk}" if plan.chunks > 1 else "")
-            lines.append(f"{head}kernel  {named}    {rows}")
+            lines.append(f"{head}kernel  {named}    {rows}{', along with the step before' if step.joins else ''}")
         elif step.kind == "gemm":
             batch = f"{plan.matrices} x " if plan.matrices > 1 else ""
             lines.append(f"{head}gemm    {named}    {batch}{plan.m}x{plan.k} @ {plan.k}x{plan.n}{', added up' * plan.onto}")
