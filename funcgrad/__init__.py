@@ -81,6 +81,8 @@ def __getattr__(name: str):
     """``nn``, ``optim``, ``training``, ``viz``, ``scipy`` and ``experimental`` are loaded when they are first asked for."""
     if name in ("experimental", "nn", "optim", "scipy", "training", "viz"):
         return _importlib.import_module(f"funcgrad.{name}")
+    if name in ("backward_steps", "draw"):
+        return getattr(_importlib.import_module("funcgrad.viz"), name)
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 
@@ -88,10 +90,10 @@ float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
+    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache", "checkpoint",
     "checkpoint_name", "checkpoint_policies", "closure_convert", "cost", "custom_derivatives", "custom_gradient",
     "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices",
-    "disable_jit", "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental",
+    "disable_jit", "draw", "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental",
     "flatten_util", "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
     "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
     "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
