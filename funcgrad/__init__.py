@@ -49,7 +49,7 @@ from funcgrad.devices import (
     process_index,
     process_indices,
 )
-from funcgrad.jit import disable_jit, jit
+from funcgrad.jit import disable_jit, eager, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
 from funcgrad.timing import timeit
@@ -90,7 +90,7 @@ __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
     "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_derivatives", "custom_gradient", "custom_jvp",
     "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices", "disable_jit",
-    "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util",
+    "dtypes", "eager", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util",
     "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares",
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
