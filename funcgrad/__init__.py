@@ -35,6 +35,7 @@ from funcgrad.control.policies import checkpoint_name, checkpoint_policies
 from funcgrad.core.array import Array
 from funcgrad.core.array import aval_of as typeof
 from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.debug.nans import explain_nan
 from funcgrad.devices import (
     block_until_ready,
     default_backend,
@@ -90,7 +91,8 @@ __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
     "checkpoint_name", "checkpoint_policies", "closure_convert", "custom_derivatives", "custom_gradient", "custom_jvp",
     "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices", "disable_jit",
-    "dtypes", "eager", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util",
+    "dtypes", "eager", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan",
+    "flatten_util",
     "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares",
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",

@@ -78,6 +78,11 @@ class _IsLibrary(dict):
 _is_library = _IsLibrary()
 
 
+def is_library_frame(frame: FrameType) -> bool:
+    """Whether a frame runs the library's own code."""
+    return _is_library[frame.f_code.co_filename]
+
+
 def user_frame() -> FrameType | None:
     """The innermost frame that is not funcgrad's own."""
     frame: FrameType | None = sys._getframe(1)
@@ -103,6 +108,12 @@ class Source:
             if start <= self.offset < end:
                 return line
         return self.code.co_firstlineno
+
+    @property
+    def text(self) -> str:
+        """The line itself."""
+        import linecache  # takes long to load
+        return linecache.getline(self.file, self.line).strip() if self.line else ""
 
     @property
     def file(self) -> str:

@@ -411,8 +411,8 @@ def eager() -> Iterator[None]:
     ``jit`` and ``checkpoint`` call the function itself, ``scan``, ``map``, ``fori_loop`` and ``while_loop`` are Python loops,
     ``cond`` and ``switch`` call the branch that is taken, and ``vmap`` calls the function for one example after the other and
     stacks the results. Values are arrays; in a function that is being differentiated they are tracers, whose values show in
-    their ``repr`` and are the result of ``x.concrete()``. Results are the same up to rounding. A ``vmap`` with an axis name, or with
-    None in out_axes, still runs on the whole batch.
+    their ``repr`` and are the result of ``x.concrete()``. Results are the same up to rounding. A ``vmap`` with an axis name,
+    or with None in out_axes, still runs on the whole batch.
 
     >>> import funcgrad as fg, funcgrad.numpy as fnp
     >>> seen = []

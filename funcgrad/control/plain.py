@@ -1,7 +1,7 @@
 """Control flow as plain Python: a scan is a for loop over the user's function, a condition an if.
 
 In: what ``scan``, ``while_loop``, ``cond`` and ``switch`` are given, where ``runs_plainly()``: all values are known, though
-under a differentiation they are tracers. Out: the results that the staged operation gives. A debugger stops in the user's functions.
+under a differentiation they are tracers. Out: the results of the staged operation. A debugger stops in the user's functions.
 
     scan(f, c, xs)    ->    for x in xs: c, y = f(c, x); ys.append(y)
 """

@@ -9,6 +9,7 @@ under the parent trace, so every value keeps its meaning without levels. At the 
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
@@ -221,9 +222,13 @@ _plainly: ContextVar[bool] = ContextVar("plainly", default=False)
 
 
 class plainly:  # noqa: N801
-    """Inside, loops, conditions, batches and checkpoints run as the user's Python code, wherever values are known."""
+    """Inside, loops, conditions, batches and checkpoints run as the user's Python code, wherever values are known.
+
+    Nothing is done at once, past the current trace: who looks at all operations sees them all.
+    """
 
     __slots__ = ("token",)
+    on: Callable[[], bool] = staticmethod(_plainly.get)
 
     def __enter__(self) -> None:
         self.token: Token = _plainly.set(True)
@@ -234,7 +239,7 @@ class plainly:  # noqa: N801
 
 def runs_plainly() -> bool:
     """Whether control flow is to run as plain Python now: it was asked for, and all values are known."""
-    if not _plainly.get():
+    if not plainly.on():
         return False
     trace = current_trace.get()
     while trace.values_known and trace.parent is not trace:

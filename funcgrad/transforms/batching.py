@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import describe
-from funcgrad.core.trace import current_trace
+from funcgrad.core.trace import current_trace, plainly
 from funcgrad.errors import message
 from funcgrad.ops.structural import moveaxis
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, leaf_paths, wraps
@@ -61,8 +61,8 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         flat = FlatFunction(lambda a, k: fun(*a, **k), tree, "vmap")
         flat.function.__name__ = function_name(fun)
         with quiet():
-            shared = None in tree_leaves(out_axes, is_leaf=lambda x: x is None)  # only a batch knows what all examples share
-            outs, places = (vmap_flat if shared else map_flat)(flat, Axis(size, axis_name), flat_args, axes)
+            one_by_one = plainly.on() and None not in tree_leaves(out_axes, lambda x: x is None)  # a batch knows what is shared
+            outs, places = (map_flat if one_by_one else vmap_flat)(flat, Axis(size, axis_name), flat_args, axes)
             wanted = _out_axes(out_axes, flat.out_tree, outs, fun)
             results = [_place(out, d, want, size, fun) for out, d, want in zip(outs, places, wanted, strict=True)]
         return tree_unflatten(flat.out_tree, results)
