@@ -245,7 +245,7 @@ ZOO = [  # program, transformation, argument, operation, cause, a word of the re
     (power_of_zero, fg.grad, X, "pow", "the derivative of pow is infinite here, and 0 * inf is NaN", ""),
     (negative_base, None, X, "pow", "pow outside of its domain", "positive"),
     (angle, None, X, "acos", "acos outside of its domain", "fnp.clip"),
-    (eigenvector_by_hand, None, X, "div", "0/0", "keep the divisor away from zero"),
+    (eigenvector_by_hand, None, X, "div", "degenerate eigenvalues", "fnp.linalg.eigh"),
     (normalised_constant, None, X, "div", "0/0", "plus eps"),
     (deviation_gradient, fg.grad, X, "div", "the derivative of sqrt is infinite here, and 0 * inf is NaN", "sqrt(x + eps)"),
     (walk, None, X, "log", "log outside of its domain", ""),
@@ -422,3 +422,15 @@ def test_long_loops_and_deep_chains_are_followed():
     report = fg.explain_nan(f, 4.0)
     assert report.within[0].kind == "step" and report.within[0].number < 30 and report.cause == "overflow"
     assert fg.explain_nan(fg.grad(f), 0.5).kind == "none"
+
+
+def test_what_a_solver_replaced_by_nan_is_told_with_what_came_before():
+    def slope(y, t):
+        return fnp.sqrt(y - 1.0) - 2.0  # CULPRIT
+
+    from funcgrad.experimental.ode import odeint
+    report = fg.explain_nan(lambda y: odeint(slope, y, fnp.linspace(0.0, 5.0, 4)), 3.0)
+    assert report.kind == "nan" and "before:" in str(report) and "sqrt(-" in str(report)
+    assert f"at test_explain_nan.py:{culprit(slope)} in slope" in str(report)
+    singular = fg.explain_nan(fg.grad(lambda a: fnp.sum(fnp.linalg.solve(a, fnp.ones(2)))), np.ones((2, 2)))
+    assert singular.operation == "factored_solve" and "singular" in singular.rewrite

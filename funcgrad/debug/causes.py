@@ -31,7 +31,9 @@ DOMAIN = {
     "lgamma": "lgamma is infinite at 0 and the negative integers", "digamma": "digamma is infinite at 0 and -1, -2, ...",
     "erf_inv": "erfinv needs an argument between -1 and 1", "rem": "the remainder by 0 is NaN: keep the divisor away from zero",
     "cholesky": "the matrix is not positive definite: make it symmetric and add a small multiple of the identity",
-    "lu": "the matrix is singular", "eigh": "the eigenvalues did not converge: see whether the matrix is finite",
+    **dict.fromkeys(("lu", "factored_solve", "triangular_solve"), "the matrix is singular: add a small multiple of the "
+                                                                 "identity, or use fnp.linalg.lstsq or pinv"),
+    "eigh": "the eigenvalues did not converge: see whether the matrix is finite",
 }
 EXP = "exp overflows above 709 in float64, 88 in float32 and 11 in float16: subtract the maximum first (fg.nn.softmax, " \
       "fg.scipy.special.logsumexp), or use fnp.logaddexp, log1p or expm1"
@@ -84,9 +86,9 @@ def _steep_derivative(of: str, record: Record, nan: Step | None, recorder: Recor
 
 def _by_operation(began: Step, values: list[Any], recorder: Recorder) -> Diagnosis:
     name, record = began.record.name, began.record
-    makers = [known[0] if (known := recorder.origin(x)) is not None else "" for x in record.args]
+    makers = [_maker(x, recorder) for x in record.args]
     if name == "div":
-        return _division(values, makers, record)
+        return _division(values, makers, record, recorder)
     if name in ("exp", "exp2", "expm1", "sinh", "cosh"):
         return Diagnosis("overflow of " + name, EXP)
     if name in DOMAIN:
@@ -101,16 +103,16 @@ def _by_operation(began: Step, values: list[Any], recorder: Recorder) -> Diagnos
     return Diagnosis(f"{name} gave a {'NaN' if began.is_nan else 'number that is not finite'}", "look at its operands")
 
 
-def _division(values: list[Any], makers: list[str], record: Record) -> Diagnosis:
+def _division(values: list[Any], makers: list[str], record: Record, recorder: Recorder) -> Diagnosis:
     above, below = values
     if below != 0:
         kind = "inf/inf" if np.isinf(above) and np.isinf(below) else "overflow in a division"
         return Diagnosis(kind, "find what made the infinities" if np.isinf(below) else OVERFLOW)
     kind = "0/0" if above == 0 else "division by zero"
-    if record.role.startswith("derivative of eig") or makers[1] == "sub" and "eig" in record.role:
+    if makers[1] == "sub" and recorder.met & {"eigh", "eig", "svd"}:
         return Diagnosis("degenerate eigenvalues", EIGEN)
     advice = "0/0 is NaN, x/0 infinite: keep the divisor away from zero"
-    if makers[1] in ("sqrt", "reduce_sum", "div", "broadcast_in_dim", "reshape", "square"):
+    if makers[1] in ("sqrt", "reduce_sum", "div", "square"):
         advice += ". A standard deviation, norm or sum that may be 0: divide by it plus eps"
     else:
         advice += ". A harmless divisor where it is 0: x / fnp.where(ok, y, 1.0), or fg.piecewise(ok, f, g, x, y)"
@@ -137,6 +139,14 @@ def operands_at(step: Step) -> list[Any]:
         data = np.asarray(data_of(x))
         found.append(data[()] if not data.ndim else data[step.element] if elementwise else None)
     return found
+
+
+def _maker(x: Any, recorder: Recorder) -> str:
+    """The operation that made a value, before it was only moved."""
+    known = recorder.origin(x)
+    if known is None:
+        return ""
+    return known[2][0] if known[0] in ("broadcast_in_dim", "reshape") and known[2] else known[0]
 
 
 def _inexact(x: Any) -> bool:

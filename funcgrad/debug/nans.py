@@ -235,10 +235,14 @@ def _finite(f: Callable, args: tuple, kwargs: dict, recorder: Recorder) -> NanRe
     summary = f"all results of {function_name(f)} are finite"
     if recorder.first is None:
         return NanReport("none", summary)
-    step = next(Step(recorder.first, i, tuple(map(int, np.argwhere(np.asarray(not_finite(out)))[0])))
-                for i, out in enumerate(recorder.first.outs) if not_finite(out).any())
     return NanReport("none", summary, rows=(
-        ("note:", f"{_call(step)}, at {recorder.first.source}, reaches none of them; a derivative may meet it"),))
+        ("note:", f"{_at(_first_step(recorder.first))}, reaches none of them; a derivative may meet it"),))
+
+
+def _first_step(record: Record) -> Step:
+    """The first element that is not finite among the results of an operation."""
+    return next(Step(record, i, tuple(map(int, np.argwhere(np.asarray(not_finite(out)))[0])))
+                for i, out in enumerate(record.outs) if not_finite(out).any())
 
 
 def _report(chain: Chain, step: Step | None, recorder: Recorder, arguments: dict[int, str],
@@ -256,6 +260,9 @@ def _report(chain: Chain, step: Step | None, recorder: Recorder, arguments: dict
         rows = [("first in:", step.record.name), ("line:", source.text if source else "")] if step else []
         rows += [("inside:", str(turn)) for turn in (step.record.within if step else ())]
         place += f", first used at {source}" if source else ""
+        first = recorder.first
+        if not argument and first is not None and (step is None or first.number < step.record.number):
+            rows.append(("before:", f"the first operation that made a number that is not finite was {_at(_first_step(first))}"))
         return NanReport(kind, f"{what} came in with {argument or 'a constant of the function'}{place}", source=source,
                          operation=step.record.name if step else "", element=chain.element, argument=argument,
                          within=step.record.within if step else (), cause=f"{what} in the arguments" if argument else

@@ -103,6 +103,8 @@ class Recorder(EvalTrace):
         self.makers: dict[int, tuple[Record, int]] = {}
         """By the buffer of a bad value, which its record keeps alive: which result of which operation it is."""
         self.origins: dict[int, tuple[weakref.ref, str, Source | None, tuple[str, ...]]] = {}
+        self.met: set[str] = set()
+        """The operations done so far."""
         self.selects = False
         """Whether the function itself, not a derivative, chose between computed values."""
         self.kept: list[Any] = []
@@ -120,6 +122,7 @@ class Recorder(EvalTrace):
         """Remembers where results came from."""
         source = equation_source()
         self.count += 1
+        self.met.add(primitive.name)
         if primitive.name == "select_n" and not _circumstances(primitive, source)[1]:
             self.selects = True
         bad = [i for i, out in enumerate(outs) if not_finite(out).any()]
