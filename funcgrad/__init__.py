@@ -67,6 +67,7 @@ from funcgrad.transforms.derivatives import (
     value_and_grad,
     vjp,
 )
+from funcgrad.transforms.residuals import residuals
 from funcgrad.transforms.staging import (
     ShapeDtypeStruct,
     closure_convert,
@@ -96,6 +97,7 @@ __all__ = [
     "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares",
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
-    "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",
+    "process_indices", "pure_callback", "random", "remat", "residuals",
+    "root", "set_num_threads", "taylor", "test_util", "timeit",
     "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
 ]
