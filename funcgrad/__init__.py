@@ -29,7 +29,7 @@ from funcgrad.control.checkpoint import checkpoint
 from funcgrad.control.checkpoint import checkpoint as remat
 from funcgrad.control.custom import custom_jvp, custom_vjp
 from funcgrad.control.custom_gradient import custom_gradient
-from funcgrad.control.marks import named_call, named_scope
+from funcgrad.control.marks import label, named_call, named_scope
 from funcgrad.control.piecewise import piecewise
 from funcgrad.control.policies import checkpoint_name, checkpoint_policies
 from funcgrad.core.array import Array
@@ -94,7 +94,7 @@ __all__ = [
     "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices", "disable_jit",
     "dtypes", "eager", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan",
     "flatten_util",
-    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "lax", "least_squares",
+    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares",
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "residuals",

@@ -422,7 +422,7 @@ CASES = {
     "select_by_not": (lambda x, y: p(s.select_n_p, ~(x < y), x, y), FLOATS),
     "select_bools": (lambda x, y: (p(s.select_n_p, x < y, np.False_, np.True_), p(s.select_n_p, x < y, np.True_, np.False_),
                                    p(s.select_n_p, x < y, np.True_, np.True_)), FLOATS[:1]),
-    "stop_gradient_is_identity": (lambda x, y: lax.stop_gradient(x), FLOATS),
+    "identity": (lambda x, y: fg.label(lax.stop_gradient(x), "x"), FLOATS),
     "convert_nothing": (lambda x, y: lax.convert_element_type(x * 2.0, x.dtype, weak_type=True) * y, FLOATS[:1]),
     "convert_converted": (lambda x, y: tuple(lax.convert_element_type(lax.convert_element_type(x, a), b) for a in (
         "float64", "float32", "float16", "bfloat16", "int64", "complex128") for b in (

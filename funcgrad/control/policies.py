@@ -15,11 +15,11 @@ from typing import Any
 from funcgrad.control.programs import derived
 from funcgrad.core.array import describe
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
-from funcgrad.core.primitive import ALIGN, NOT_LINEAR, Kind, LinearIn, Partials, Primitive
+from funcgrad.core.primitive import NOT_LINEAR, Kind, Primitive
 from funcgrad.errors import evaluates_equations, message
 from funcgrad.ops.contraction import dot_general_p
 from funcgrad.ops.promotion import unary_arg
-from funcgrad.ops.structural import broadcast_in_dim, moveaxis
+from funcgrad.ops.structural import broadcast_in_dim, moveaxis, name_p
 from funcgrad.tree import tree_map
 
 Policy = Callable[..., bool]
@@ -155,10 +155,6 @@ def _called(equation: Equation) -> Jaxpr | None:
 
 
 # ---------------------------------------------------------------- the primitives
-
-name_p = Primitive("name", Kind.ELEMENTWISE, lambda x, name: x, lambda xp, x, name: x, Partials(1), LinearIn(0), ALIGN,
-                   code="{0}")
-
 
 def _known_batch(axis: Any, args: tuple, axes: tuple) -> tuple:
     wide = [broadcast_in_dim(x, (axis.size, *x.shape), range(1, len(x.shape) + 1)) if d is None else moveaxis(x, d, 0)

@@ -8,6 +8,7 @@ and the compiler schedules.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,12 +44,29 @@ class Literal:
 Atom = Var | Literal
 
 
+class Named:
+    """One run of a part of the user's program that has a name. Compared by identity: a layer that runs twice is two."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Named({self.name!r})"
+
+
+current_path: ContextVar[tuple[Named, ...]] = ContextVar("current_path", default=())
+"""The named parts that run now."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Equation:
     """``outs = primitive[params] inputs``, with the user's line that it came from.
 
     ``scope`` is the checkpoint that the equation was inlined from, if any: equal equations are one computation only
-    within a scope, since what a checkpoint computes anew is not to be kept from before.
+    within a scope, since what a checkpoint computes anew is not to be kept from before. ``path`` are the named parts of the
+    user's program that it was written in, from the outermost: layers of a model, and what ``named_scope`` names.
     """
 
     primitive: Primitive
@@ -57,6 +75,7 @@ class Equation:
     params: dict[str, Any]
     source: Source | None = None
     scope: object = None
+    path: tuple[Named, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import DeviceArray, aval_of, owned
-from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
+from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, current_path
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import EVAL, Trace, Tracer, check_alive, current, current_trace, tracing
 from funcgrad.core.types import ShapedArray, shaped_array
@@ -72,7 +72,7 @@ class StageTrace(Trace):
         hash(tuple(params.values()))  # params are compared and cached: an unhashable one is a mistake here, not later
         out_avals = primitive.abstract_eval(tuple([atom.aval for atom in atoms]), params)
         outs = tuple([Var(aval) for aval in out_avals])
-        self.equations.append(Equation(primitive, atoms, outs, params, equation_source()))
+        self.equations.append(Equation(primitive, atoms, outs, params, equation_source(), None, current_path.get()))
         return tuple([StageTracer(self, v) for v in outs])
 
     def program(self, inputs: Sequence[StageTracer], outs: Sequence[Any], name: str) -> tuple[Jaxpr, list[Tracer]]:

@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 from funcgrad import numpy as fnp
 from funcgrad import random, tree
+from funcgrad.control.marks import named_scope
 from funcgrad.errors import message
 from funcgrad.transforms.staging import ShapeDtypeStruct, eval_shape
 
@@ -174,7 +175,7 @@ class Run:
     def __call__(self, name: str, x: Any, **options: Any) -> Any:
         """The result of the part for x; ``options`` go to its ``apply``."""
         part = self.parts[name]
-        with _within(name):
+        with _within(name), named_scope(f"{name}: {type(part).__name__}"):
             y, state = part.apply(self.params.get(name, {}), self.state.get(name, {}), x, self.key(), self.train, **options)
             for observe in _observers.get():
                 observe(_path.get(), part, x, y)

@@ -17,6 +17,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.array import DeviceArray, describe
 from funcgrad.core.primitive import (
+    ALIGN,
     INDEX,
     LINEAR,
     PIECEWISE_CONSTANT,
@@ -24,8 +25,10 @@ from funcgrad.core.primitive import (
     Constant,
     Kind,
     Linear,
+    LinearIn,
     Native,
     No,
+    Partials,
     Primitive,
 )
 from funcgrad.core.stage import as_value
@@ -533,4 +536,8 @@ stop_gradient_p = Primitive(
     "stop_gradient", Kind.ELEMENTWISE, lambda x: x, lambda xp, x: x,
     jvp=Constant("by definition"), transpose=No("its tangent is always zero"),
     batch=lambda axis, args, axes: (stop_gradient_p.bind(*args), axes), code="{0}")
+
+name_p = Primitive("name", Kind.ELEMENTWISE, lambda x, name: x, lambda xp, x, name: x, Partials(1), LinearIn(0), ALIGN,
+                   code="{0}")
+"""x itself, under a name that checkpoint policies and drawings know."""
 

@@ -45,7 +45,7 @@ from funcgrad.ops.elementwise import (
     sub_p,
     xor_p,
 )
-from funcgrad.ops.structural import convert_element_type_p, select_n_p, stop_gradient_p
+from funcgrad.ops.structural import convert_element_type_p, name_p, select_n_p, stop_gradient_p
 from funcgrad.passes.folding import FOLDING, repeated, walked
 from funcgrad.passes.movement import MOVEMENT
 from funcgrad.passes.rewriting import Rule, Rules, Walk, instead
@@ -330,9 +330,9 @@ def select_bools(walk: Walk, e: Equation) -> Any:
 # ---------------------------------------------------------------- conversions and parts
 
 
-@row(stop_gradient_p)
-def stop_gradient_is_identity(walk: Walk, e: Equation) -> Any:
-    """When a program runs, nothing is differentiated any more."""
+@row(stop_gradient_p, name_p)
+def identity(walk: Walk, e: Equation) -> Any:
+    """When a program runs, nothing is differentiated any more, and nobody asks for names."""
     return _whole(walk, e, e.inputs[0])
 
 

@@ -1,0 +1,100 @@
+"""The names that values of a program have in the user's code.
+
+In: a jaxpr, whose equations know the code object and the instruction that they came from. Out: for each variable whose value
+the user's code stores at once, the name that it stores it under; a label counts more. Names may repeat, as in a loop, and
+values that nobody named have none.
+
+    def f(x):
+        h = fnp.sin(x)           { lambda ; a:f64[]. let b:f64[] = sin a; c:f64[] = mul b b in (c,) }
+        return h * h             {a: "x", b: "h"}, if the inputs are named ["x"]
+
+What a call of a library function computes in several equations has the name in the last of them.
+"""
+from __future__ import annotations
+
+import dis
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import groupby
+from types import CodeType
+
+from funcgrad.core.jaxpr import Equation, Jaxpr, Var
+from funcgrad.errors import Source
+from funcgrad.ops.structural import name_p
+
+
+def user_names(jaxpr: Jaxpr, inputs: Sequence[str] = ()) -> dict[Var, str]:
+    """The names of a program's variables, as far as they have one; ``inputs`` are those of its first arguments.
+
+    >>> jaxpr = fg.make_jaxpr(lambda x: fg.label(x + 1.0, "next"))(2.0)
+    >>> list(user_names(jaxpr, ["x"]).values())
+    ['x', 'next', 'next']
+    """
+    names = dict(zip(jaxpr.in_vars, inputs, strict=False))
+    for source, run in groupby(jaxpr.equations, _place):
+        if source is not None:
+            names.update(_named(list(run), stored_names(*source)))
+    for equation in jaxpr.equations:
+        if equation.primitive is name_p:
+            for atom in (*equation.inputs, *equation.outs):
+                names[atom] = equation.params["name"]  # type: ignore[index]
+    return names
+
+
+def _place(equation: Equation) -> tuple[CodeType, int] | None:
+    return None if equation.source is None else (equation.source.code, equation.source.offset)
+
+
+def _named(run: list[Equation], targets: tuple[str, ...]) -> dict[Var, str]:
+    """The names for the results of the equations that one instruction of the user's ran."""
+    last = run[-1]
+    if len(targets) == len(last.outs):
+        return dict(zip(last.outs, targets, strict=True))
+    if 1 < len(targets) <= len(run):  # such as a, b = fnp.split(x, 2)
+        ends = run[-len(targets):]
+        if all(e.primitive is last.primitive and len(e.outs) == 1 for e in ends):
+            return {e.outs[0]: name for e, name in zip(ends, targets, strict=True)}
+    return {}
+
+
+def source_names(source: Source | None) -> tuple[str, ...]:
+    """The names that the user's code stores the result of this instruction under; none if it does something else with it."""
+    return () if source is None else stored_names(source.code, source.offset)
+
+
+@lru_cache(maxsize=4096)
+def stored_names(code: CodeType, offset: int) -> tuple[str, ...]:
+    """The names in ``name = ...`` or ``a, b = ...``, where the instruction at this offset computes the right side.
+
+    >>> def f(x):
+    ...     y = abs(x)
+    ...     return y
+    >>> [names for i in dis.get_instructions(f) if (names := stored_names(f.__code__, i.offset))]
+    [('y',)]
+    """
+    instructions = _instructions(code)
+    at = bisect_right(instructions, offset, key=lambda i: i.offset)  # a call that runs has come to the end of its cache
+    if not instructions[at - 1].opname.startswith(("CALL", "BINARY", "UNARY", "COMPARE")):
+        return ()
+    names: list[str] = []
+    wanted = 1
+    for i in instructions[at:]:
+        if i.opname == "UNPACK_SEQUENCE":
+            wanted += i.arg - 1  # type: ignore[operator]
+        elif i.opname in ("STORE_FAST_LOAD_FAST", "STORE_FAST_MAYBE_NULL"):
+            names.append(i.argval[0] if isinstance(i.argval, tuple) else i.argval)
+        elif i.opname == "STORE_FAST_STORE_FAST":
+            names += i.argval
+        elif i.opname in ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF"):
+            names.append(i.argval)
+        elif i.opname not in ("COPY", "DUP_TOP", "CACHE", "EXTENDED_ARG", "NOP"):
+            return ()
+        if len(names) >= wanted:
+            return tuple(names[:wanted])
+    return ()
+
+
+@lru_cache(maxsize=256)
+def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
+    return tuple(dis.get_instructions(code))
