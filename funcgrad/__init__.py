@@ -36,6 +36,7 @@ from funcgrad.core.array import Array
 from funcgrad.core.array import aval_of as typeof
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.debug.nans import explain_nan
+from funcgrad.debug.stepping import step
 from funcgrad.devices import (
     block_until_ready,
     default_backend,
@@ -98,6 +99,6 @@ __all__ = [
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "residuals",
-    "root", "set_num_threads", "taylor", "test_util", "timeit",
+    "root", "set_num_threads", "step", "taylor", "test_util", "timeit",
     "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
 ]
