@@ -54,6 +54,7 @@ from funcgrad.devices import (
 from funcgrad.jit import disable_jit, eager, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
+from funcgrad.source import to_cfunc, to_source
 from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import (
@@ -100,5 +101,5 @@ __all__ = [
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "residuals",
     "root", "set_num_threads", "step", "taylor", "test_util", "timeit",
-    "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
+    "to_cfunc", "to_source", "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
 ]
