@@ -97,8 +97,10 @@ class Chain:
 class Recorder(EvalTrace):
     """The bottom interpreter, which looks at each result. Programs are run equation by equation, and loops step by step."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = np.inf) -> None:
         super().__init__()
+        self.limit = limit
+        """Bytes of values that are not finite, beyond which MemoryError is raised."""
         self.count = 0
         self.makers: dict[int, tuple[Record, int]] = {}
         """By the buffer of a bad value, which its record keeps alive: which result of which operation it is."""
@@ -130,6 +132,9 @@ class Recorder(EvalTrace):
             turns, role = _circumstances(primitive, source)
             record = Record(self.count, primitive, params, args, outs, source, turns, role)
             self.first = self.first or record
+            self.limit -= sum(outs[i].nbytes for i in bad)
+            if self.limit < 0:
+                raise MemoryError("too many numbers that are not finite")
             for i in bad:
                 self.makers.setdefault(id(data_of(outs[i])), (record, i))  # a view of all of a buffer may be the buffer
         inputs = tuple([known[0] for x in args if (known := self.origin(x)) is not None])
@@ -254,6 +259,9 @@ def _guilty(step: Step) -> Iterator[tuple[Any, Element]]:
     if record.primitive.effect:
         return
     raw = [np.asarray(data_of(x)) for x in record.args]
+    if record.primitive.kind is Kind.MOVEMENT:
+        yield _moved_from(step, raw)
+        return
     inexact = [dtypes.is_inexact(x.dtype) for x in raw]
 
     def bad(masks: dict[int, np.ndarray]) -> bool:
@@ -283,6 +291,17 @@ def _guilty(step: Step) -> Iterator[tuple[Any, Element]]:
                 else:
                     yield from [(record.args[i], at) for at in _narrowed(bad, masks, i)]
         return
+
+
+def _moved_from(step: Step, raw: list[np.ndarray]) -> tuple[Any, Element]:
+    """The element of an operand that was moved to a place: their numbers are moved in the same way."""
+    starts = np.cumsum([0, *[x.size for x in raw]])
+    numbers = [np.arange(a, a + x.size).reshape(x.shape) for a, x in zip(starts, raw, strict=False)]
+    operands = tuple([DeviceArray(x if x.ndim else x[()]) for x in numbers])
+    outs = EVAL.process(step.record.primitive, operands, step.record.params)
+    number = int(np.asarray(data_of(outs[step.out]))[step.element])
+    i = int(np.searchsorted(starts, number, "right")) - 1
+    return step.record.args[i], tuple(map(int, np.unravel_index(number - starts[i], raw[i].shape)))
 
 
 def _bad(x: Any) -> Any:

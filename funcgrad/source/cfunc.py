@@ -48,14 +48,12 @@ def to_cfunc(fun: Callable, signature: str | None = None) -> Any:
                                 f"'double(double, ...)' or {POINTER!r}"))
     text = to_source(fun, *[1.0] * count, name="f", target="numba")
     try:
-        function = compile_cfunc(text, "f", count, pointer)
-        function(*[1.0] * count) if not pointer else None
+        return compile_cfunc(text, "f", count, pointer)
     except Exception as error:
         found = " ".join(str(error).strip().splitlines()[:3])
         raise NotImplementedError(message(f"to_cfunc: Numba does not compile {name}", found,
                                           "a function of numbers made of operations that Numba has",
                                           "fg.to_source(f, x, target='numba') shows the text")) from error
-    return function
 
 
 def _count(fun: Callable) -> int:
