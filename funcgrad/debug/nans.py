@@ -41,6 +41,8 @@ from funcgrad.tree import keystr, tree_leaves, tree_leaves_with_path, tree_map
 
 KEPT = 2.0 ** 29
 """Bytes of values that are not finite that are kept of a function run as plain Python."""
+REMEMBERED = 4096
+"""Values that are not finite whose origins a scope remembers."""
 
 # ---------------------------------------------------------------- the scope
 
@@ -105,6 +107,9 @@ class _CheckingTrace(Recorder):
 
     def note(self, primitive: Primitive, args: tuple, params: dict, outs: tuple) -> None:
         super().note(primitive, args, params, outs)
+        if len(self.makers) > REMEMBERED:  # a scope around a long training does not keep every mask of infinities
+            for number in list(self.makers)[:REMEMBERED // 2]:
+                del self.makers[number]
         if not self.replaying:
             self.check(outs)
 

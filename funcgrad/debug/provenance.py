@@ -102,14 +102,13 @@ class Recorder(EvalTrace):
         self.limit = limit
         """Bytes of values that are not finite, beyond which MemoryError is raised."""
         self.count = 0
-        self.makers: dict[int, tuple[Record, int]] = {}
-        """By the buffer of a bad value, which its record keeps alive: which result of which operation it is."""
+        self.makers: dict[int, tuple[Record, int, Any]] = {}
+        """By the id of the buffer of a bad value: which result of which operation it is, and the buffer, so that it lives."""
         self.origins: dict[int, tuple[weakref.ref, str, Source | None, tuple[str, ...]]] = {}
         self.met: set[str] = set()
         """The operations done so far."""
         self.selects = False
         """Whether the function itself, not a derivative, chose between computed values."""
-        self.kept: list[Any] = []
         self.first: Record | None = None
 
     def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
@@ -136,7 +135,8 @@ class Recorder(EvalTrace):
             if self.limit < 0:
                 raise MemoryError("too many numbers that are not finite")
             for i in bad:
-                self.makers.setdefault(id(data_of(outs[i])), (record, i))  # a view of all of a buffer may be the buffer
+                data = data_of(outs[i])
+                self.makers.setdefault(id(data), (record, i, data))  # a view of all of a buffer may be the buffer
         inputs = tuple([known[0] for x in args if (known := self.origin(x)) is not None])
         for out in outs:
             number = id(out)
@@ -145,8 +145,8 @@ class Recorder(EvalTrace):
     def same(self, value: Any, known: Any) -> None:
         """Makes known that a value came from where another one did."""
         if id(data_of(known)) in self.makers:
-            self.kept.append(value)
-            self.makers[id(data_of(value))] = self.makers[id(data_of(known))]
+            record, i, _ = self.makers[id(data_of(known))]
+            self.makers[id(data_of(value))] = record, i, data_of(value)
         if (origin := self.origin(known)) is not None:
             self.origins[id(value)] = weakref.ref(value, self._forget(id(value))), *origin
 
@@ -226,7 +226,7 @@ class Recorder(EvalTrace):
             if maker is None:
                 outside.append((value, element, after))
                 continue
-            step = Step(*maker, element)
+            step = Step(maker[0], maker[1], element)
             key = (step.record.number, step.out, element)
             if key in parents:
                 continue
