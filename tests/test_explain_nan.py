@@ -456,3 +456,11 @@ def test_the_way_back_through_every_kind_of_movement():
 
     report = fg.explain_nan(f, np.array([1.0, 2.0, -1.0, 3.0, 4.0, 5.0]))
     assert report.line == culprit(f) and report.element == (2,) and report.operands == (-1.0,), report
+
+
+def test_the_layer_of_a_model_is_told():
+    from funcgrad import nn
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(4, 2), nn.Lambda(fnp.log)))
+    params, _ = model.init(fg.random.key(0))
+    report = fg.explain_nan(fg.jit(fg.value_and_grad(lambda p, x: fnp.mean(model(p, x)))), params, RNG.normal(size=(5, 3)))
+    assert report.operation == "log" and ("layer:", "1: Sequential > 1: Lambda") in report.rows, report

@@ -292,6 +292,7 @@ def _report(chain: Chain, step: Step | None, recorder: Recorder, arguments: dict
     if record.role:
         rows.append(("part:", f"the {record.role}{' of' if record.role == 'backward pass' else ' on'} this line"))
     rows += [("operands:", _described(x, record) + _from_where(x, recorder, arguments)) for x in record.args]
+    rows += [("layer:", " > ".join([part.name for part in record.path]))] if record.path else []
     rows += [("inside:", str(turn)) for turn in record.within]
     rows += [("because:", _at(s)) for s in chain.steps[:1] if s is not step]
     rows += [("then:", _at(nan))] if nan is not None and nan is not step and nan is not chain.steps[0] else []

@@ -20,6 +20,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import DeviceArray, aval_of
+from funcgrad.core.jaxpr import Named, current_path
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import eval_jaxpr
 from funcgrad.core.structure import Choice, Loop, While
@@ -51,6 +52,8 @@ class Record:
     within: tuple[Turn, ...]
     role: str
     """"" in the function itself; "derivative of sqrt" in a rule; "backward pass"."""
+    path: tuple[Named, ...]
+    """The layers of a model, and other named parts, that it was done in."""
 
     @property
     def name(self) -> str:
@@ -129,7 +132,7 @@ class Recorder(EvalTrace):
         bad = [i for i, out in enumerate(outs) if not_finite(out).any()]
         if bad:
             turns, role = _circumstances(primitive, source)
-            record = Record(self.count, primitive, params, args, outs, source, turns, role)
+            record = Record(self.count, primitive, params, args, outs, source, turns, role, current_path.get())
             self.first = self.first or record
             self.limit -= sum(outs[i].nbytes for i in bad)
             if self.limit < 0:
