@@ -26,7 +26,7 @@ from funcgrad.audit.subject import Direction, Subject, along, derivative, gradie
 from funcgrad.core.array import DeviceArray, describe
 from funcgrad.errors import message
 from funcgrad.transforms.arguments import flatten_args, function_name, leaf_paths
-from funcgrad.transforms.derivatives import check_callable, quiet
+from funcgrad.transforms.derivatives import check_callable, jvp, linear_transpose, quiet
 from funcgrad.transforms.taylor import taylor
 
 MODES = ("forward", "reverse", "taylor", "vmap", "jit")
@@ -99,7 +99,7 @@ class _Audit:
             broken: list[str] = []
             letters = "".join([mode[0] for mode in MODES[:2] if mode in self.modes])
             words = ["".join(word) for n in range(1, self.order + 1) for word in itertools.product(letters, repeat=n)]
-            for mode in [*[_Word(self, word) for word in words],
+            for mode in [*[_Word(self, word) for word in words], *[_Transposed(self)] * ("reverse" in self.modes),
                          *[_Taylor(self, n) for n in range(1, self.order + 1) if "taylor" in self.modes]]:
                 if not mode.word.endswith(tuple(broken)):  # what has no derivative has no second one
                     found = self.by_argument(mode)
@@ -118,7 +118,7 @@ class _Audit:
         rows += [Row(path, "", report.INTEGER) for i, path in enumerate(subject.paths) if i not in subject.active]
         return Report(subject.name, self.order, " and ".join(sorted(self.methods)), tuple(rows))
 
-    def by_argument(self, mode: _Word | _Taylor) -> list[Row]:
+    def by_argument(self, mode: _Mode) -> list[Row]:
         rows = []
         for i, leaf in enumerate(self.subject.active):
             if self.subject.leaves[leaf].size:
@@ -202,6 +202,28 @@ class _Word:
         return gradient(self.function, self.subject.at)
 
 
+class _Transposed:
+    """Reverse mode in two steps: forward mode, which is linear in the direction, and its transpose."""
+
+    word, order, name = "transposed", 1, "transposed"
+
+    def __init__(self, audit: _Audit):
+        self.subject = audit.subject
+
+    def directions(self, i: int, d: np.ndarray) -> tuple:
+        return (self.subject.embed(i, d),)
+
+    def value(self, i: int, d: np.ndarray, xs: Sequence[Any]) -> Any:
+        return along([(self.kept if xs is self.subject.at else self.gradient(xs))[i]], (d,))
+
+    @functools.cached_property
+    def kept(self) -> tuple:
+        return self.gradient(self.subject.at)
+
+    def gradient(self, xs: Sequence[Any]) -> tuple:
+        return linear_transpose(lambda *dots: jvp(self.subject.scalar, xs, dots)[1], *xs)(np.ones(()))
+
+
 class _Taylor:
     """The n-th derivative along one direction by Taylor mode."""
 
@@ -216,10 +238,13 @@ class _Taylor:
         return taylor(lambda ys: self.subject.scalar(*ys), tuple(xs), self.order, self.subject.embed(i, d))[-1]
 
 
+_Mode = _Word | _Transposed | _Taylor
+
+
 class _Search:
     """The comparison of a mode with its reference in one argument, and the search for the element that is wrong."""
 
-    def __init__(self, audit: _Audit, mode: _Word | _Taylor, position: int):
+    def __init__(self, audit: _Audit, mode: _Mode, position: int):
         self.audit, self.mode, self.position = audit, mode, position
         self.subject = audit.subject
         self.looks = 0

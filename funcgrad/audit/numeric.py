@@ -15,12 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 EPS = float(np.finfo(np.float64).eps)
-FIRST_STEP, RATIO, LEVELS = 2.0 ** -3, 4.0, 13
+FIRST_STEP, SHORTEST_STEP, RATIO = 2.0 ** -3, 1e-9, 4.0
 """Directions are as large as the argument, so the steps are relative: from an eighth of it to 1e-9."""
 IMAGINARY_STEP = 1e-30
-LARGE, SMALL = 1e-6, 1e-8
-"""Steps at which the one-sided differences are compared."""
-
 Line = Callable[[complex], complex]
 
 
@@ -59,7 +56,7 @@ def differences(g: Callable[[float], float], size: float, eps: float = EPS) -> E
     best, error = math.nan, math.inf
     above: list[float] = []
     step = FIRST_STEP
-    for _ in range(LEVELS):
+    while step > max(eps ** 0.75, SHORTEST_STEP):  # a shorter one is lost in the rounding of the argument
         slope = (_value(g, step) - _value(g, -step)) / (2 * step)
         step /= RATIO
         if not math.isfinite(slope):
@@ -84,11 +81,14 @@ def kink(g: Callable[[float], float], size: float, eps: float = EPS) -> str:
 
     Where g is smooth, the slopes right and left of 0 come closer in proportion to the step.
     """
-    middle = _value(g, 0.0)
-    far_right, right, far_left, left = [(_value(g, h) - middle) / h for h in (LARGE, SMALL, -LARGE, -SMALL)]
+    small = math.sqrt(eps)
+    large, middle = 100 * small, _value(g, 0.0)
+    if large > 1:
+        return ""  # so few digits do not tell
+    far_right, right, far_left, left = [(_value(g, h) - middle) / h for h in (large, small, -large, -small)]
     if not all(map(math.isfinite, (far_right, right, far_left, left))):
         return "singular" if math.isfinite(right) != math.isfinite(left) or not math.isfinite(middle) else ""
-    noise = 64 * eps * size / SMALL
+    noise = 64 * eps * size / small
     gap, far_gap = abs(right - left), abs(far_right - far_left)
     steepest, far_steepest = max(abs(right), abs(left)), max(abs(far_right), abs(far_left))
     if steepest > max(5 * far_steepest, noise) or gap > max(5 * far_gap, noise):

@@ -99,8 +99,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def raised(argument: str, mode: str, error: Exception) -> Row:
     """The row of a mode that raised: a rule that is missing is no mistake, anything else is."""
     if isinstance(error, MissingRuleError):
-        operation = re.search(r"the operation (\w+) has no rule", str(error))
-        return Row(argument, mode, NO_RULE, note=operation[1] if operation else first_line(error))
+        operation = re.search(r"the operation (\w+) has no rule|mode through (\w+)", str(error))
+        return Row(argument, mode, NO_RULE, note=operation[1] or operation[2] if operation else first_line(error))
     return Row(argument, mode, RAISES, note=f"{type(error).__name__}: {first_line(error)}")
 
 

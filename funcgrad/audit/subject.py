@@ -84,28 +84,22 @@ class Subject:
         self.size = sum([float(np.sum(np.abs(w * np.asarray(x).astype(w.dtype))))
                          for w, x in zip(self.weights, outs, strict=True) if w is not None])
         self.differentiable = bool(self.active) and any(w is not None for w in self.weights)
-        self.base = self._wide(outs)
+        self.base, self.base_eps = self._wide(outs)
 
-    def _wide(self, outs: Sequence[Any]) -> list[Any]:
-        """The differentiable arguments in double precision, if the function then computes the same in double precision."""
+    def _wide(self, outs: Sequence[Any]) -> tuple[list[Any], float]:
+        """The differentiable arguments in double precision, if the function then computes the same; and how precisely."""
         base = [DeviceArray(np.asarray(x).astype(wide(x.dtype))) for x in self.at]
-        if all(x.dtype == y.dtype for x, y in zip(base, self.at, strict=True)):
-            return self.at
         try:
             found = self.values(self.leaves, base)
         except Exception:  # a function may insist on its dtypes
-            return self.at
+            return self.at, self.eps
+        digits = self.eps ** 0.5
         for x, y in zip(found, outs, strict=True):
             exact = np.asarray(y).astype(wide(y.dtype)) if dtypes.is_inexact(y.dtype) else np.asarray(y)
-            if x.dtype != exact.dtype or not np.allclose(np.asarray(x), exact, rtol=self.eps ** 0.5, equal_nan=True,
-                                                         atol=self.eps ** 0.5 * np.max(np.abs(exact), initial=0)):
-                return self.at
-        return base
-
-    @property
-    def base_eps(self) -> float:
-        """The precision of the numbers that differences are taken of."""
-        return self.eps if self.base is self.at or not self.base else float(np.finfo(np.float64).eps)
+            if x.dtype not in (exact.dtype, y.dtype) or not np.allclose(
+                    np.asarray(x).astype(exact.dtype), exact, digits, digits * np.max(np.abs(exact), initial=0), True):
+                return self.at, self.eps
+        return base, max([float(dtypes.finfo(x.dtype).eps) for x in (*found, *base) if dtypes.is_inexact(x.dtype)], default=0.0)
 
     def values(self, leaves: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
         """The results for these arguments, of which the differentiable ones are ``xs``."""
