@@ -43,7 +43,7 @@ def derivative(g: Line, size: float, eps: float = EPS, analytic: bool = True) ->
     except Exception:  # whatever a function does that was not written for complex numbers
         return estimate
     error = 64 * eps * (abs(value) + size)
-    if abs(value - estimate.value) <= 4 * estimate.error + math.sqrt(eps) * (abs(value) + size) and estimate.error >= error:
+    if abs(value - estimate.value) <= 4 * estimate.error + math.sqrt(eps) * (abs(value) + size):
         return Estimate(value, error, "complex step")
     return estimate
 
