@@ -75,7 +75,6 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
-
 _TOOLS = {"check": "audit", "compare_precision": "arithmetic", "interpret": "arithmetic"}
 
 

@@ -21,9 +21,10 @@ from funcgrad.audit import numeric, report
 from funcgrad.audit.equality import Equality
 from funcgrad.audit.numeric import Estimate
 from funcgrad.audit.precise import Precise
-from funcgrad.audit.report import Report, Row, first_line, raised
-from funcgrad.audit.subject import Direction, Subject, along, derivative, gradient, wide
+from funcgrad.audit.report import Report, Row, raised
+from funcgrad.audit.subject import Direction, Interpreted, Subject, along, derivative, gradient, wide
 from funcgrad.core.array import DeviceArray, describe
+from funcgrad.core.trace import current
 from funcgrad.errors import message
 from funcgrad.transforms.arguments import flatten_args, function_name, leaf_paths
 from funcgrad.transforms.derivatives import check_callable, jvp, linear_transpose, quiet
@@ -48,6 +49,8 @@ def check(f: Callable, *args: Any, order: int = 2, modes: Sequence[str] = MODES,
       reference: "differences" of f (extrapolated, in float64 where f can do that, and by a complex step where f is analytic
         and the two agree), or "mpmath": differences of f in numbers of 60 digits, which are as good as exact.
       key: a seed, or a key of ``fg.random``, of the random directions.
+
+    A derivative of order n is compared with differences of that of order n - 1 (with "mpmath", of f alone).
 
     Returns a ``Report``: a row for each argument and mode, with the worst error, where it is, and a verdict. At a kink no
     derivative is right: such rows say "kink here". What ``stop_gradient`` stops is reported as wrong, because the values do
@@ -74,11 +77,11 @@ def check(f: Callable, *args: Any, order: int = 2, modes: Sequence[str] = MODES,
         raise ValueError(message("check: the order must be a positive integer", describe(order), "order >= 1"))
     generator = np.random.default_rng(np.asarray(key).ravel().astype(np.uint64))
     leaves, tree = flatten_args(f, args, "check")
-    with quiet():
+    with quiet(), current(Interpreted()):
         try:
             subject = Subject(f, leaves, tree, leaf_paths(f, args), generator)
         except Exception as error:  # what f raises is a finding
-            return Report(function_name(f), order, "nothing", (Row("", "value", report.RAISES, note=first_line(error)),))
+            return Report(function_name(f), order, "no reference", (raised("", "value", error),))
         return _Audit(subject, order, modes, reference, generator).report()
 
 
@@ -254,8 +257,8 @@ class _Search:
         name = self.mode.name
         found, expected, excess = self.compare(d)
         if excess <= 1:
-            kink = self.mode.order == 1 and self.audit.kink(self.mode.directions(self.position, d)) == "jump"
-            return Row(argument, name, report.KINK if kink else report.OK, self.error(found, expected.value, d))
+            kink = self.jump(d, np.arange(d.size)) if self.mode.order == 1 else None
+            return Row(argument, name, report.OK if kink is None else report.KINK, self.error(found, expected.value, d), kink)
         if not np.isfinite(found) and self.audit.kink(self.mode.directions(self.position, d)):
             return Row(argument, name, report.KINK)  # an infinite slope makes NaN of all
         wrong = self.search(d, np.arange(d.size))
@@ -271,6 +274,16 @@ class _Search:
         return Row(argument, name, report.UNSURE, self.error(found, expected.value, d),
                    note=f"{found:.6g}, differences give {expected.value:.6g} +- {expected.error:.0e}")
 
+    def jump(self, d: np.ndarray, part: np.ndarray) -> tuple | None:
+        """An element in whose direction the one-sided derivatives differ, if one does; half the elements at a time."""
+        if self.audit.kink(self.mode.directions(self.position, _masked(d, part) if len(part) < d.size else d)) != "jump":
+            return None
+        if len(part) == 1:
+            return tuple(map(int, np.unravel_index(part[0], d.shape)))
+        halves = np.array_split(part, 2)
+        found = self.jump(d, halves[0])
+        return self.jump(d, halves[1]) if found is None else found
+
     def error(self, found: float, expected: float, d: np.ndarray) -> float:
         scale = max(abs(expected), self.scale(d), self.subject.eps ** 0.5 * self.subject.size)
         return abs(found - expected) / scale if scale else abs(found - expected)
@@ -284,16 +297,16 @@ class _Search:
         found = float(self.mode.value(self.position, d, self.subject.at))
         expected = self.audit.estimate(self.mode.directions(self.position, d))
         eps, scale = self.subject.eps, self.scale(d)
+        size = max(abs(expected.value), scale if np.isfinite(scale) else 0.0)
         digits = eps ** (1 / 2 if expected.method == "differences" else 2 / 3)
-        tolerance = digits * max(abs(expected.value), scale if np.isfinite(scale) else 0.0) + 4 * expected.error \
-            + 100 * eps * self.subject.size
+        doubt = min(4 * expected.error, max(1e-3, eps ** 0.5) * size)  # differences that do not settle excuse nothing
+        tolerance = digits * size + doubt + 100 * eps * self.subject.size
         distance = abs(found - expected.value)
         return found, expected, np.inf if not np.isfinite(distance) else distance / tolerance if distance else 0.0
 
     def search(self, d: np.ndarray, part: np.ndarray) -> tuple | None:
         """A wrong element among a part of the elements, as (direction, index, found, expected); kinks are put down."""
-        masked = np.zeros_like(d)
-        masked.flat[part] = d.flat[part]
+        masked = _masked(d, part)
         found, expected, excess = self.compare(masked)
         self.looks += 1
         if excess <= 1 or self.looks > LOOKS:
@@ -320,6 +333,13 @@ class _Search:
         base = float(self.mode.value(self.position, d, subject.at))
         return any(8 * abs(float(self.mode.value(self.position, d, subject.nearby(generator))) - base) >= distance
                    for _ in range(3))
+
+
+def _masked(d: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """A direction in some of its elements."""
+    masked = np.zeros_like(d)
+    masked.flat[part] = d.flat[part]
+    return masked
 
 
 def _key(directions: Sequence[Direction]) -> tuple[int, ...]:

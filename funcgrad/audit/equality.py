@@ -17,6 +17,7 @@ from funcgrad.audit import report
 from funcgrad.audit.report import Row
 from funcgrad.audit.subject import Direction, Subject, derivative, gradient, wide
 from funcgrad.core.array import DeviceArray
+from funcgrad.core.trace import EVAL, current
 from funcgrad.jit import jit
 from funcgrad.transforms.batching import vmap
 
@@ -61,7 +62,8 @@ class Equality:
 
     def jitted(self) -> list[Row]:
         """Compiled next to interpreted."""
-        compiled = jit(lambda *leaves: self.bundle(*leaves))(*self.subject.leaves)
+        with current(EVAL):
+            compiled = jit(lambda *leaves: self.bundle(*leaves))(*self.subject.leaves)
         return self.rows("jit", [(compiled, self.single)])
 
     def vmapped(self) -> list[Row]:

@@ -14,7 +14,10 @@ import numpy as np
 
 import funcgrad.numpy as fnp
 from funcgrad import dtypes
-from funcgrad.core.array import DeviceArray
+from funcgrad.core.array import DeviceArray, aval_of
+from funcgrad.core.primitive import Primitive
+from funcgrad.core.stage import eval_jaxpr
+from funcgrad.core.trace import EvalTrace, current
 from funcgrad.transforms.arguments import FlatFunction, function_name
 from funcgrad.transforms.derivatives import jvp, vjp
 from funcgrad.tree import keystr, tree_leaves_with_path, tree_unflatten
@@ -62,6 +65,20 @@ def _reverse(function: Callable, direction: Direction) -> Callable:
 def _as(d: Any, x: Any) -> Any:
     """A direction in the dtype of what moves along it: arguments are made wide, and complex, for differences."""
     return np.asarray(d).astype(x.dtype)
+
+
+class Interpreted(EvalTrace):
+    """The bottom interpreter, which takes compiled programs equation by equation: an audit runs many programs once.
+
+    All rules of the calls hold; only what would be compiled is not.
+    """
+
+    def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
+        program = primitive.inline(*map(aval_of, args), **params) if primitive.inline is not None else None
+        if program is None:
+            return super().process(primitive, args, params)
+        with current(self):
+            return tuple(eval_jaxpr(program, args))
 
 
 class Subject:
