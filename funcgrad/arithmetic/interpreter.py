@@ -42,7 +42,7 @@ def interpret(f: Callable, numbers: Any) -> Callable:
 
     Returns a function of trees of numbers or of arrays of them. Floats and Python's integers become numbers, arrays of integers
     and bools stay what they are. It returns numbers, or NumPy arrays of them. The precision of mpmath is ``mpmath.mp.dps``.
-    A constant written in f is read as the simplest fraction that rounds to it: 0.1 is a tenth.
+    A constant of f is read as the simplest fraction that rounds to it, if there is a simple one: 0.1 is a tenth.
 
     Raises MissingRuleError for an operation that the numbers do not have, TypeError where a condition is undecided.
 
@@ -95,16 +95,20 @@ class _Evaluator:
         """A value of the program's type, in these numbers."""
         raise NotImplementedError
 
+    def constant(self, x: Any, aval: ShapedArray) -> np.ndarray:
+        """A constant of the program, in these numbers."""
+        return self.array(x, aval)
+
     def apply(self, equation: Equation, args: list[np.ndarray]) -> Any:
         """The results of an operation that carries no programs."""
         raise NotImplementedError
 
     def program(self, jaxpr: Jaxpr, args: Sequence[np.ndarray]) -> list[np.ndarray]:
         values = dict(zip(jaxpr.in_vars, args, strict=True))
-        values.update((v, self.array(c, v.aval)) for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True))
+        values.update((v, self.constant(c, v.aval)) for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True))
 
         def read(atom: Any) -> np.ndarray:
-            return self.array(self.numbers.literal(atom.value), atom.aval) if isinstance(atom, Literal) else values[atom]
+            return self.constant(atom.value, atom.aval) if isinstance(atom, Literal) else values[atom]
 
         for equation in jaxpr.equations:
             inputs = [read(a) for a in equation.inputs]
@@ -195,6 +199,13 @@ class _OnObjects(_Evaluator):
             if isinstance(value, (int, float, complex, np.generic)):
                 out[index] = self.numbers.make(value)
         return out
+
+    def constant(self, x: Any, aval: ShapedArray) -> np.ndarray:
+        if dtypes.is_inexact(aval.dtype):
+            values, x = np.asarray(x), np.empty(aval.shape, object)
+            for index, value in np.ndenumerate(values):
+                x[index] = self.numbers.literal(value)
+        return self.array(x, aval)
 
     def apply(self, equation: Equation, args: list[np.ndarray]) -> Any:
         primitive, params = equation.primitive, equation.params

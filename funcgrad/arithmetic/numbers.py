@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-import operator
 from collections.abc import Callable
 from fractions import Fraction
 from types import ModuleType
@@ -93,10 +92,6 @@ class Machine:
             real = self.dtype
         return real if dtype.kind != "c" else np.result_type(real, np.complex64)
 
-    def literal(self, x: Any) -> Any:
-        """A constant of the program."""
-        return x
-
 
 def simplest(x: Any) -> Fraction | None:
     """The fraction with a small denominator that a double is nearest to: 1/7 is a seventh, and so is what a rule makes of it.
@@ -115,12 +110,13 @@ def numbers_of(numbers: Any) -> Numbers | Machine:
         numbers = numbers.__name__
     if isinstance(numbers, str) and numbers in _NAMED:
         return _NAMED[numbers]()
-    name = f"{type(numbers).__module__ if not isinstance(numbers, type) else numbers.__module__}"
     if numbers is Fraction:
         return _fractions()
-    if name.startswith("mpmath"):
-        return _intervals() if "iv" in type(numbers).__name__ or "iv" in getattr(numbers, "__name__", "") else _mpmath()
-    if name.startswith("sympy"):
+    package = (numbers if isinstance(numbers, type) else type(numbers)).__module__.partition(".")[0]
+    if package == "mpmath":
+        iv = importlib.import_module("mpmath").iv
+        return _intervals() if numbers is iv or numbers is iv.mpf else _mpmath()
+    if package == "sympy":
         return _sympy()
     try:
         dtype = Machine(numbers)
@@ -142,7 +138,7 @@ def _plain(x: Any) -> Any:
 
 # ---------------------------------------------------------------- what follows from other functions
 
-_ALIASES = {"erf_inv": "erfinv", "atan2": "atan2", "lgamma": "loggamma", "pow": "power", "conj": "conjugate"}
+_ALIASES = {"erf_inv": "erfinv", "lgamma": "loggamma", "conj": "conjugate"}
 _BETTER = frozenset("expm1 log1p hypot log10 sinh cosh tanh tan asinh acosh atanh floor ceil conj sign".split())
 """Functions that a library computes better than they follow from others."""
 
@@ -205,6 +201,9 @@ _GENERIC: dict[str, Callable] = {
 
 # ---------------------------------------------------------------- the types that are known
 
+_NO_LIBRARY = object()
+"""Of numbers that have no functions but their own."""
+
 
 def _exact_root(x: Fraction) -> Fraction:
     root = Fraction(math.isqrt(x.numerator), math.isqrt(x.denominator)) if x >= 0 else Fraction(0)
@@ -224,7 +223,7 @@ def _exact_power(x: Fraction, y: Fraction) -> Fraction:
 @functools.cache
 def _fractions() -> Numbers:
     return Numbers("Fraction", lambda x: x if type(x) is Fraction else Fraction(x),
-                   {"sqrt": _exact_root, "pow": _exact_power, "sign": lambda x: Fraction((x > 0) - (x < 0))}, operator)
+                   {"sqrt": _exact_root, "pow": _exact_power, "sign": lambda x: Fraction((x > 0) - (x < 0))}, _NO_LIBRARY)
 
 
 @functools.cache
@@ -281,7 +280,7 @@ def _longdouble() -> Numbers:
         return x if isinstance(x, (np.longdouble, np.clongdouble)) else np.clongdouble(x) if isinstance(x, complex) else (
             np.longdouble(x))
 
-    return Numbers("longdouble", make, own, object())
+    return Numbers("longdouble", make, own, _NO_LIBRARY)
 
 
 _NAMED = {"fraction": _fractions, "mpmath": _mpmath, "interval": _intervals, "sympy": _sympy,
