@@ -37,7 +37,7 @@ LOOKS = 64
 
 
 def check(f: Callable, *args: Any, order: int = 2, modes: Sequence[str] = MODES, reference: str = "differences",
-          key: Any = 0) -> Report:
+          rtol: float | None = None, key: Any = 0) -> Report:
     """Compares all ways to the derivatives of f at args with each other and with differences of f.
 
     Args:
@@ -48,6 +48,8 @@ def check(f: Callable, *args: Any, order: int = 2, modes: Sequence[str] = MODES,
         batch equal those of its examples), and "jit" (compiled ones equal interpreted ones).
       reference: "differences" of f (extrapolated, in float64 where f can do that, and by a complex step where f is analytic
         and the two agree), or "mpmath": differences of f in numbers of 60 digits, which are as good as exact.
+      rtol: the error that is allowed, relative to the terms that a derivative is a sum of; by default 1e-6, or half the
+        digits of a narrower dtype. What differences and f itself lose by rounding is allowed on top of that.
       key: a seed, or a key of ``fg.random``, of the random directions.
 
     A derivative of order n is compared with differences of that of order n - 1 (with "mpmath", of f alone).
@@ -82,14 +84,16 @@ def check(f: Callable, *args: Any, order: int = 2, modes: Sequence[str] = MODES,
             subject = Subject(f, leaves, tree, leaf_paths(f, args), generator)
         except Exception as error:  # what f raises is a finding
             return Report(function_name(f), order, "no reference", (raised("", "value", error),))
-        return _Audit(subject, order, modes, reference, generator).report()
+        return _Audit(subject, order, modes, reference, rtol, generator).report()
 
 
 class _Audit:
     """One audit: its directions, its references, and its rows."""
 
-    def __init__(self, subject: Subject, order: int, modes: Sequence[str], reference: str, generator: np.random.Generator):
+    def __init__(self, subject: Subject, order: int, modes: Sequence[str], reference: str, rtol: float | None,
+                 generator: np.random.Generator):
         self.subject, self.order, self.modes = subject, order, modes
+        self.rtol = max(1e-6, subject.eps ** 0.5) if rtol is None else rtol
         self.outer, *self.inner = [subject.direction(generator) for _ in range(order)]
         self.precise = Precise(subject) if reference == "mpmath" else None
         self.methods: set[str] = set()
@@ -162,6 +166,10 @@ class _Audit:
         found = self.estimates[key][0]
         self.methods.add(found.method)
         return found
+
+    def noise(self, directions: Sequence[Direction]) -> float:
+        g = self.line(directions)
+        return numeric.noise(lambda t: float(np.real(g(t))), self.subject.base_eps)
 
     def kink(self, directions: Sequence[Direction]) -> str:
         key = _key(directions)
@@ -266,7 +274,7 @@ class _Search:
             part, where, found, value = wrong
             step = float(np.abs(part[where])) if where is not None else 1.0
             return Row(argument, name, report.WRONG, self.error(found, value, part), where,
-                       f"{found / step:.6g} for {value / step:.6g}")
+                       _pair(found / step, value / step))
         if self.kinks:
             return Row(argument, name, report.KINK, where=self.kinks[0])
         if np.isfinite(found) and np.isfinite(expected.value) and self.is_noise(d, abs(found - expected.value)):
@@ -298,9 +306,8 @@ class _Search:
         expected = self.audit.estimate(self.mode.directions(self.position, d))
         eps, scale = self.subject.eps, self.scale(d)
         size = max(abs(expected.value), scale if np.isfinite(scale) else 0.0)
-        digits = eps ** (1 / 2 if expected.method == "differences" else 2 / 3)
         doubt = min(4 * expected.error, max(1e-3, eps ** 0.5) * size)  # differences that do not settle excuse nothing
-        tolerance = digits * size + doubt + 100 * eps * self.subject.size
+        tolerance = self.audit.rtol * size + doubt + 100 * eps * self.subject.size
         distance = abs(found - expected.value)
         return found, expected, np.inf if not np.isfinite(distance) else distance / tolerance if distance else 0.0
 
@@ -323,16 +330,26 @@ class _Search:
         distance = abs(found - expected.value)
         if self.audit.kink(self.mode.directions(self.position, masked)):
             self.kinks.append(where)
-        elif np.isfinite(expected.value) and not (expected.error > 0.1 * distance or self.is_noise(masked, distance)):
+        elif np.isfinite(expected.value) and expected.error < 0.1 * distance and not self.is_noise(masked, distance):
             return masked, where, found, expected.value
         return None
 
     def is_noise(self, d: np.ndarray, distance: float) -> bool:
-        """Whether changes of the arguments in their last digit change the derivative by as much."""
+        """Whether changes of the arguments in their last digit change the derivative, or its reference, by as much."""
+        directions = self.mode.directions(self.position, d)
+        step = self.audit.estimate(directions).step
+        if step and 8 * self.audit.noise(directions) >= distance * step:
+            return True
         subject, generator = self.subject, np.random.default_rng(0)
         base = float(self.mode.value(self.position, d, subject.at))
         return any(8 * abs(float(self.mode.value(self.position, d, subject.nearby(generator))) - base) >= distance
                    for _ in range(3))
+
+
+def _pair(found: float, expected: float) -> str:
+    """Two numbers, with as many digits as it takes to tell them apart."""
+    digits = next((n for n in range(6, 17) if f"{found:.{n}g}" != f"{expected:.{n}g}"), 17)
+    return f"{found:.{digits}g} for {expected:.{digits}g}"
 
 
 def _masked(d: np.ndarray, part: np.ndarray) -> np.ndarray:
