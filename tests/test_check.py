@@ -200,6 +200,12 @@ def test_missing_rules_and_exceptions_are_rows():
     assert not report.ok and report.rows[0].mode == "value" and "IndexError" in report.rows[0].note
 
 
+def test_python_code_that_needs_values():
+    report = fg.check(lambda x: fnp.sin(x) if x > 0 else x, 1.0, order=1, reference="mpmath")
+    assert report.ok and {row.mode: row.verdict for row in report.rows} == {
+        "forward": "ok", "reverse": "ok", "transposed": "ok", "taylor": "ok", "vmap": "not traceable", "jit": "not traceable"}
+
+
 def test_integers_have_no_derivative():
     report = fg.check(lambda x, i: fnp.argsort(x)[i], real(3), 1, order=1, modes=["forward"])
     assert [row.cells()[4] for row in report.rows] == [

@@ -8,8 +8,6 @@ expressions in the primitives' slot ``code``, read with the functions of the num
 """
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -241,21 +239,14 @@ class _OnObjects(_Evaluator):
         words = {k: repr(dtypes.kind(v)) if isinstance(v, np.dtype) else v for k, v in equation.params.items()}
         if not isinstance(template, str):  # a call of the function by the primitive's name
             template = f"{primitive.name}({', '.join([*names, *map(str, words.values())])})"
-        out = np.frompyfunc(self.scalar(template.format(*names, **words), tuple(names)), len(args), 1)(*args)
+        out = np.frompyfunc(self.numbers.expression(template.format(*names, **words), tuple(names)), len(args), 1)(*args)
         if not dtypes.is_inexact(equation.outs[0].aval.dtype) and any(x is None for x in _boxed(out).flat):
             raise TypeError("a comparison of intervals that overlap is undecided")
         return out
 
-    @functools.cache  # noqa: B019  an evaluator lives as long as a call
-    def scalar(self, text: str, names: tuple[str, ...]) -> Callable:
-        """A scalar expression as a function."""
-        called = set(re.findall(r"\b([a-z_]\w*)\(", text))
-        namespace: dict[str, Any] = {name: self.numbers.function(re.sub("_(f16|bf16|f32|f64)$", "", name)) for name in called}
-        return eval(f"lambda {', '.join(names)}: {text}", {"__builtins__": {}, **namespace})  # noqa: S307  text of the library's own
-
     def reduction(self, equation: Equation, x: np.ndarray) -> np.ndarray:
         combine, start = equation.primitive.code
-        pair = np.frompyfunc(self.scalar(combine.format("x0", "x1"), ("x0", "x1")), 2, 1)
+        pair = np.frompyfunc(self.numbers.expression(combine.format("x0", "x1"), ("x0", "x1")), 2, 1)
         for axis in sorted(equation.params["axes"], reverse=True):
             if x.shape[axis]:
                 x = _boxed(pair.reduce(x, axis=axis))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from types import ModuleType
@@ -34,6 +35,8 @@ class Numbers:
         self.name, self._make = name, make
         self.own, self.library = own or {}, library
         self.dtype = np.dtype(object)
+        self.expressions: dict[tuple, Scalar] = {}
+        """Scalar expressions as functions."""
 
     def make(self, x: Any) -> Any:
         """A number, from one of Python's or NumPy's, or from one that is of this type already. Raises TypeError for others."""
@@ -47,7 +50,15 @@ class Numbers:
         fraction = simplest(x)
         return self.make(x) if fraction is None else self.make(fraction.numerator) / self.make(fraction.denominator)
 
-    @functools.cache  # noqa: B019  there are few types of numbers
+    def expression(self, text: str, names: tuple[str, ...]) -> Scalar:
+        """A scalar expression of a primitive, in named operands, as a function of them."""
+        if (text, names) not in self.expressions:
+            called = set(re.findall(r"\b([a-z_]\w*)\(", text))
+            functions = {name: self.function(re.sub("_(f16|bf16|f32|f64)$", "", name)) for name in called}
+            self.expressions[text, names] = eval(  # the text is the library's own
+                f"lambda {', '.join(names)}: {text}", {"__builtins__": {}, **functions})
+        return self.expressions[text, names]
+
     def function(self, name: str) -> Scalar:
         """A scalar function by the name that it has in a primitive's ``code``. Raises MissingRuleError if there is none."""
         name = name.removeprefix("scipy_")

@@ -115,8 +115,8 @@ class _Audit:
         else:
             rows += [Row(subject.paths[i], "", report.INTEGER, note="the result is no floating point number")
                      for i in subject.active]
-        batches = Equality(subject, self.inner[:1])
-        for name, compare in (("vmap", batches.vmapped), ("jit", batches.jitted)):
+        equality = Equality(subject, self.inner[:1])
+        for name, compare in (("vmap", equality.vmapped), ("jit", equality.jitted)):
             if name in self.modes:
                 try:
                     rows += compare()
@@ -175,18 +175,20 @@ class _Audit:
         key = _key(directions)
         if key not in self.kinks:
             g = self.line(directions)
-            self.kinks[key] = numeric.kink(lambda t: float(np.real(g(t))), self.subject.size,
-                                               self.subject.base_eps), directions
+            self.kinks[key] = numeric.kink(lambda t: float(np.real(g(t))), self.subject.size, self.subject.base_eps), directions
         return self.kinks[key][0]
 
-    @functools.cache  # noqa: B019  an audit lives as long as its report is made
-    def terms(self, order: int) -> list[np.ndarray] | None:
-        """How large the parts of a derivative of this order are that its elements contribute, if reverse mode can tell."""
-        try:
-            function = derivative(self.letter * (order - 1), self.subject.scalar, self.inner[:order - 1])
-            return [np.abs(np.asarray(ct).astype(wide(ct.dtype))) for ct in gradient(function, self.subject.at)]
-        except Exception:  # its row says so
-            return None
+    @functools.cached_property
+    def terms(self) -> list[list[np.ndarray] | None]:
+        """For each order, how large the parts of a derivative are that its elements contribute, if reverse mode can tell."""
+        sizes: list[list[np.ndarray] | None] = []
+        for n in range(self.order):
+            function = derivative(self.letter * n, self.subject.scalar, self.inner[:n])
+            try:
+                sizes.append([np.abs(np.asarray(ct).astype(wide(ct.dtype))) for ct in gradient(function, self.subject.at)])
+            except Exception:  # its row says so
+                sizes.append(None)
+        return sizes
 
 
 class _Word:
@@ -269,7 +271,7 @@ class _Search:
             return Row(argument, name, report.OK if kink is None else report.KINK, self.error(found, expected.value, d), kink)
         if not np.isfinite(found) and self.audit.kink(self.mode.directions(self.position, d)):
             return Row(argument, name, report.KINK)  # an infinite slope makes NaN of all
-        wrong = self.search(d, np.arange(d.size))
+        wrong = self.search(d, np.arange(d.size), (found, expected, excess))
         if wrong is not None:
             part, where, found, value = wrong
             step = float(np.abs(part[where])) if where is not None else 1.0
@@ -297,7 +299,7 @@ class _Search:
         return abs(found - expected) / scale if scale else abs(found - expected)
 
     def scale(self, d: np.ndarray) -> float:
-        terms = self.audit.terms(self.mode.order)
+        terms = self.audit.terms[self.mode.order - 1]
         return 0.0 if terms is None else float(np.sum(np.where(d == 0, 0, terms[self.position] * np.abs(d))))
 
     def compare(self, d: np.ndarray) -> tuple[float, Estimate, float]:
@@ -311,27 +313,27 @@ class _Search:
         distance = abs(found - expected.value)
         return found, expected, np.inf if not np.isfinite(distance) else distance / tolerance if distance else 0.0
 
-    def search(self, d: np.ndarray, part: np.ndarray) -> tuple | None:
-        """A wrong element among a part of the elements, as (direction, index, found, expected); kinks are put down."""
-        masked = _masked(d, part)
-        found, expected, excess = self.compare(masked)
+    def search(self, d: np.ndarray, part: np.ndarray, compared: tuple[float, Estimate, float]) -> tuple | None:
+        """A wrong element of a direction that has this part, as (direction, index, found, expected); kinks are put down."""
+        found, expected, excess = compared
         self.looks += 1
         if excess <= 1 or self.looks > LOOKS:
             return None
         kinks = len(self.kinks)
         if len(part) > 1:
-            for half in np.array_split(part, 2):
-                wrong = self.search(d, half)
+            halves = [(_masked(d, half), half) for half in np.array_split(part, 2)]
+            for direction, half, result in sorted([(m, half, self.compare(m)) for m, half in halves], key=lambda h: -h[2][2]):
+                wrong = self.search(direction, half, result)
                 if wrong is not None:
                     return wrong
             if len(self.kinks) > kinks:
                 return None
         where = tuple(map(int, np.unravel_index(part[0], d.shape))) if len(part) == 1 else None
         distance = abs(found - expected.value)
-        if self.audit.kink(self.mode.directions(self.position, masked)):
+        if self.audit.kink(self.mode.directions(self.position, d)):
             self.kinks.append(where)
-        elif np.isfinite(expected.value) and expected.error < 0.1 * distance and not self.is_noise(masked, distance):
-            return masked, where, found, expected.value
+        elif np.isfinite(expected.value) and expected.error < 0.1 * distance and not self.is_noise(d, distance):
+            return d, where, found, expected.value
         return None
 
     def is_noise(self, d: np.ndarray, distance: float) -> bool:
