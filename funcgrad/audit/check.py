@@ -309,7 +309,7 @@ class _Search:
         eps, scale = self.subject.eps, self.scale(d)
         size = max(abs(expected.value), scale if np.isfinite(scale) else 0.0)
         doubt = min(4 * expected.error, max(1e-3, eps ** 0.5) * size)  # differences that do not settle excuse nothing
-        tolerance = self.audit.rtol * size + doubt + 100 * eps * self.subject.size
+        tolerance = self.audit.rtol * size + doubt + min(100 * eps, eps ** 0.5 / 4) * self.subject.size
         distance = abs(found - expected.value)
         return found, expected, np.inf if not np.isfinite(distance) else distance / tolerance if distance else 0.0
 
