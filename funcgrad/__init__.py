@@ -75,7 +75,7 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
-_TOOLS = {"check": "audit", "compare_precision": "arithmetic", "interpret": "arithmetic"}
+_TOOLS = {"check": "audit", "compare_precision": "arithmetic", "interpret": "arithmetic", "to_source": "export"}
 
 
 def __getattr__(name: str):
@@ -100,5 +100,5 @@ __all__ = [
     "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
     "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",
-    "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
+    "to_source", "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
 ]

@@ -25,15 +25,16 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, subjaxprs
+from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Var, subjaxprs
 from funcgrad.core.primitive import Kind, Primitive, missing_rule
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.errors import Source
-from funcgrad.export.writers import HELPERS, dtype_text, expression
+from funcgrad.export.helpers import HELPERS
+from funcgrad.export.writers import dtype_text, expression
 from funcgrad.passes.dead_code import dead_code
 from funcgrad.passes.inline import inline
 from funcgrad.passes.subexpressions import common_subexpressions
-from funcgrad.transforms.arguments import argument_names, flatten_args, function_name, leaf_paths
+from funcgrad.transforms.arguments import argument_names, function_name, leaf_paths
 from funcgrad.transforms.derivatives import check_callable
 from funcgrad.transforms.staging import make_jaxpr
 from funcgrad.tree import tree_structure, tree_unflatten
@@ -50,8 +51,8 @@ def to_source(f: Callable, *args: Any) -> str:
       args: arguments, or ``fg.ShapeDtypeStruct`` with their shapes and dtypes, which the file is for.
 
     Returns the text of a module that defines one function, of f's arguments. Its results are those of the interpreter but for
-    the last digits. Raises MissingRuleError for an operation that is not written in NumPy: gathers and scatters, and most
-    of linear algebra.
+    the last digits. Raises MissingRuleError for an operation that is not written in NumPy: convolutions, transforms, most of
+    linear algebra.
 
     >>> import funcgrad as fg
     >>> print(to_source(fg.grad(lambda x: x * x), 3.0))  # doctest: +ELLIPSIS
@@ -97,7 +98,7 @@ class _Writer:
         name = self.fresh(_identifier(function_name(self.f)))
         parameters, paths = self.parameters()
         for v, path in zip(jaxpr.in_vars, paths, strict=True):
-            self.names[v] = path if path in parameters else self.fresh(_identifier(re.findall(r"\w+", path)[-1]))
+            self.names[v] = path if path in parameters else self.fresh(_last_key(path))
             self.line(f"{self.names[v]} = np.asarray({path}, {dtype_text(v.aval.dtype)})")
         for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True):
             self.names[v] = self.constant(np.asarray(c))
@@ -105,7 +106,8 @@ class _Writer:
         self.line(f"return {tree_unflatten(out_tree, results)!r}")
         body = "\n".join(self.lines)
         head = [f'"""{function_name(self.f)}, written by funcgrad."""', "import numpy as np"]
-        helpers = [text for helper, text in HELPERS.items() if re.search(rf"\b{helper}\(", body)]
+        helpers = [text for helper, text in HELPERS.items() if re.search(rf"\b{helper}\(", body)
+                   or helper == "places" and re.search(r"\b(gather|scatter)\(", body)]
         if "special." in body:
             head.append("from scipy import special")
         if any("base64" in text for text in self.constants):
@@ -145,7 +147,8 @@ class _Writer:
             return f"{dtype_text(x.dtype)}({_number(x[()])})"
         name = self.fresh("CONSTANT")
         if x.size <= WRITTEN_OUT:
-            text = f"np.array({np.array2string(x, separator=', ', threshold=x.size + 1, floatmode='unique')}, {dtype_text(x.dtype)})"
+            elements = np.array2string(x, separator=", ", threshold=x.size + 1, floatmode="unique")
+            text = f"np.array({elements}, {dtype_text(x.dtype)})"
             text = re.sub(r"\bnan\b", "np.nan", re.sub(r"\binf\b", "np.inf", text)).replace("\n", " ")
         else:
             data = base64.b64encode(np.ascontiguousarray(x).tobytes()).decode()
@@ -178,7 +181,8 @@ class _Writer:
     def say(self, source: Source | None) -> None:
         """The user's line, when it is another one than before."""
         if source is not None:
-            comment = f"# {os.path.basename(source.file)}:{source.line}  {linecache.getline(source.file, source.line or 0).strip()}"
+            text = linecache.getline(source.file, source.line or 0).strip()
+            comment = f"# {os.path.basename(source.file)}:{source.line}  {text}"
             if comment != self.comment:
                 self.line(comment.rstrip())
                 self.comment = comment
@@ -189,9 +193,9 @@ class _Writer:
             return
         known = {a.aval.dtype for a in equation.inputs if type(a) is Var}  # next to an array a number takes its dtype
         text = expression(equation, [self.atom(a, a.aval.dtype not in known) for a in equation.inputs])
-        out, = equation.outs
-        self.names[out] = self.fresh(hint or "v")
-        self.line(f"{self.names[out]} = {text}")
+        names = [self.fresh(hint or "v") for _ in equation.outs]
+        self.line(f"{', '.join(names)} = {text}")
+        self.names.update(zip(equation.outs, names, strict=True))
 
     def control(self, equation: Equation, hint: str | None) -> None:
         primitive = equation.primitive
@@ -299,6 +303,12 @@ def _user_names(f: Callable, args: tuple) -> dict[tuple | None, tuple[Primitive,
     except Exception:  # it takes other arguments than what was made of it: there are no names then
         return {}
     return names
+
+
+def _last_key(path: str) -> str:
+    """A name for a leaf: params['w'] is w, pair[0] is pair_0."""
+    words = re.findall(r"\w+", path)
+    return _identifier("_".join(words[-2:]) if words[-1].isdigit() else words[-1])
 
 
 def _place(source: Source | None) -> tuple[CodeType, int] | None:

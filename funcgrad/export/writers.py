@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.jaxpr import Equation
 from funcgrad.core.primitive import Kind, missing_rule
+from funcgrad.errors import message
+from funcgrad.export.helpers import HELPERS
+from funcgrad.ops.index_maps import default_fill, window_sizes
 
 NUMPY = frozenset("exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan sinh cosh tanh floor ceil trunc rint sign abs maximum "
                   "minimum hypot cbrt logaddexp logaddexp2 conj isfinite fmod remainder floor_divide nextafter gcd".split())
@@ -24,20 +26,6 @@ RENAMED = {"asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan", "asinh
            "atanh": "np.arctanh", "atan2": "np.arctan2", "pow": "np.power", "divide": "np.divide", "erf": "special.erf",
            "erfc": "special.erfc", "erf_inv": "special.erfinv", "lgamma": "special.gammaln", "digamma": "special.digamma",
            "logistic": "special.expit"}
-HELPERS = {
-    "rsqrt": "def rsqrt(x):\n    return 1 / np.sqrt(x)",
-    "select": "def select(which, x, y):\n    return np.where(which, y, x)",
-    "select_bool": "def select_bool(which, x, y):\n    return np.where(which, y, x)",
-    "complex_of": "def complex_of(x, y):\n    return x + 1j * y",
-    "pad": '''def pad(x, value, config):
-    """Puts (low, high, between) values along each axis of x; a negative low or high cuts off."""
-    sizes = [max(lo, 0) + max(hi, 0) + n + max(n - 1, 0) * i for n, (lo, hi, i) in zip(x.shape, config)]
-    out = np.full(sizes, value, x.dtype)
-    out[tuple(slice(max(lo, 0), max(lo, 0) + max(n - 1, 0) * (i + 1) + (n > 0), i + 1)
-              for n, (lo, hi, i) in zip(x.shape, config))] = x
-    return out[tuple(slice(max(-lo, 0), n - max(-hi, 0)) for n, (lo, hi, i) in zip(sizes, config))]''',
-}
-"""Functions that a file defines if it needs them."""
 EINSTEIN = string.ascii_letters
 
 
@@ -84,7 +72,9 @@ def elementwise(equation: Equation, args: Sequence[str]) -> str | None:
 
 
 def dtype_text(dtype: np.dtype) -> str:
-    """A dtype in a file."""
+    """A dtype in a file. Raises TypeError for one that NumPy does not have."""
+    if dtype.kind == "V":
+        raise TypeError(message(f"to_source: NumPy has no dtype {dtype.name}", None, "NumPy's dtypes", 'x.astype("float32")'))
     return "bool" if dtype.kind == "b" else f"np.{dtype.name}"
 
 
@@ -181,8 +171,34 @@ def _convert(e: Equation, args: Sequence[str]) -> str:
 
 def _sort(e: Equation, args: Sequence[str]) -> str:
     if len(args) > 1:
-        raise missing_rule(e.primitive, "to_source", "code", "several arrays are sorted together")
+        return f"sort_together(({', '.join(args)}), {e.params['dimension']}, {e.params['num_keys']})"
     return f"np.sort({args[0]}, axis={e.params['dimension']})"
+
+
+def _gather(e: Equation, args: Sequence[str]) -> str:
+    p, dtype = e.params, e.outs[0].aval.dtype
+    fill = default_fill(dtype) if p["fill_value"] is None else p["fill_value"]
+    return (f"gather({args[0]}, {args[1]}, {tuple(p['dimension_numbers'])}, {p['slice_sizes']}, {p['mode']!r}, "
+            f"{'np.nan' if fill != fill else fill}, {e.outs[0].aval.shape})")
+
+
+def _scatter(combine: str | None) -> Callable:
+    def write(e: Equation, args: Sequence[str]) -> str:
+        dims = e.params["dimension_numbers"]
+        sizes = window_sizes(e.inputs[0].aval, e.inputs[2].aval, dims)
+        return f"scatter({combine}, {', '.join(args)}, {tuple(dims)}, {sizes}, {e.params['mode']!r})"
+
+    return write
+
+
+def _dynamic_slice(e: Equation, args: Sequence[str]) -> str:
+    return (f"{args[0]}[window({e.inputs[0].aval.shape}, ({', '.join(args[1:])},), {e.params['slice_sizes']}, "
+            f"{e.params['wrap']})]")
+
+
+def _dynamic_update_slice(e: Equation, args: Sequence[str]) -> str:
+    return (f"updated({args[0]}, window({e.inputs[0].aval.shape}, ({', '.join(args[2:])},), {e.inputs[1].aval.shape}, "
+            f"{e.params['wrap']}), {args[1]})")
 
 
 WRITERS: dict[str, Callable[[Equation, Sequence[str]], str]] = {
@@ -196,8 +212,14 @@ WRITERS: dict[str, Callable[[Equation, Sequence[str]], str]] = {
     "reduce_and": _reduction("np.bitwise_and.reduce"), "reduce_or": _reduction("np.bitwise_or.reduce"),
     "reduce_xor": _reduction("np.bitwise_xor.reduce"), "cumsum": _cumulative("np.cumsum"), "cumprod": _cumulative("np.cumprod"),
     "cummax": _cumulative("np.maximum.accumulate"), "cummin": _cumulative("np.minimum.accumulate"),
-    "cumlogsumexp": _cumulative("np.logaddexp.accumulate"), "dot_general": _dot, "convert_element_type": _convert, "sort": _sort,
-    "integer_pow": lambda e, args: f"{args[0]} ** {e.params['y']}" if e.params["y"] >= 0 else f"1 / {args[0]} ** {-e.params['y']}",
+    "cumlogsumexp": _cumulative("np.logaddexp.accumulate"), "dot_general": _dot, "convert_element_type": _convert,
+    "sort": _sort,
+    "gather": _gather, "scatter": _scatter(None), "scatter_add": _scatter("np.add"), "scatter_mul": _scatter("np.multiply"),
+    "scatter_min": _scatter("np.minimum"), "scatter_max": _scatter("np.maximum"), "dynamic_slice": _dynamic_slice,
+    "dynamic_update_slice": _dynamic_update_slice,
+    "take_along": lambda e, args: f"np.take_along_axis({args[0]}, {args[1]}, {e.params['axis']})",
+    "add_along": lambda e, args: f"add_along({args[0]}, {args[1]}, {e.params['axis']}, {e.params['size']})",
+    "integer_pow": lambda e, args: f"{'' if e.params['y'] >= 0 else '1 / '}{args[0]} ** {abs(e.params['y'])}",
     "select_n": lambda e, args: (f"np.where({args[0]}, {args[2]}, {args[1]})" if e.inputs[0].aval.dtype.kind == "b" else
                                  f"np.choose(np.clip({args[0]}, 0, {len(args) - 2}), ({', '.join(args[1:])},))"),
 }
