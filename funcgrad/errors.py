@@ -132,6 +132,25 @@ class Source:
         return f"{os.path.basename(self.file)}:{self.line} in {self.code.co_name}"
 
 
+class Sourced:
+    """What happened at a ``source``, which may be None: its file, line and text for the user."""
+
+    __slots__ = ()
+    source: Source | None
+
+    @property
+    def file(self) -> str:
+        return self.source.file if self.source else ""
+
+    @property
+    def line(self) -> int | None:
+        return self.source.line if self.source else None
+
+    @property
+    def text(self) -> str:
+        return self.source.text if self.source else ""
+
+
 def user_source() -> Source | None:
     """Where in the user's code the current call comes from."""
     frame = user_frame()
