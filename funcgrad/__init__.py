@@ -76,11 +76,17 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
+_TOOLS = {"check": "audit", "compare_precision": "arithmetic", "interpret": "arithmetic"}
+
 
 def __getattr__(name: str):
     """``nn``, ``optim``, ``training``, and the modules of ``scipy`` and ``experimental``, are loaded when first asked for."""
     if name in ("experimental", "nn", "optim", "scipy", "training"):
+    """``nn``, ``optim``, the modules of ``scipy`` and ``experimental``, and tools are loaded when they are first asked for."""
+    if name in ("experimental", "nn", "optim", "scipy"):
         return _importlib.import_module(f"funcgrad.{name}")
+    if name in _TOOLS:
+        return getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 
@@ -88,13 +94,14 @@ float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
-    "checkpoint_name", "checkpoint_policies", "closure_convert", "cost", "custom_derivatives", "custom_gradient", "custom_jvp",
-    "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices", "disable_jit",
-    "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "flatten_util",
-    "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares",
-    "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call",
-    "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
-    "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",
-    "training", "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
+    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "check", "checkpoint",
+    "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost", "custom_derivatives",
+    "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count", "device_get",
+    "device_put", "devices", "disable_jit", "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors",
+    "eval_shape", "experimental", "flatten_util", "float0", "grad", "hessian", "hvp", "interpret", "jacfwd",
+    "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares", "linear_transpose", "linearize",
+    "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call", "named_scope", "nn", "num_threads",
+    "numpy", "optim", "piecewise", "process_count", "process_index", "process_indices", "pure_callback", "random",
+    "remat", "root", "set_num_threads", "taylor", "test_util", "timeit", "training", "tree", "tree_util", "typeof",
+    "value_and_grad", "vjp", "vmap",
 ]

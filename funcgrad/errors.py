@@ -50,6 +50,10 @@ class MissingRuleError(NotImplementedError):
     """A primitive has no rule for a transformation."""
 
 
+class ReverseModeError(MissingRuleError, ValueError):
+    """Reverse mode through a loop whose number of steps is not known before it runs."""
+
+
 class NotLinearError(TypeError):
     """A function that must be linear is not."""
 

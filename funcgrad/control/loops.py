@@ -43,7 +43,7 @@ from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import eval_jaxpr, execute, may_compile
 from funcgrad.core.structure import While
 from funcgrad.core.types import ShapedArray
-from funcgrad.errors import message
+from funcgrad.errors import ReverseModeError, message
 from funcgrad.ops.elementwise import add, lt
 from funcgrad.ops.promotion import check_arg, promote_args
 from funcgrad.ops.structural import instantiate, moveaxis, sum_over
@@ -278,10 +278,11 @@ def while_depends(marked: Mask, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_co
 
 
 def no_reverse_mode(*args: Any, **params: Any) -> tuple:
-    raise ValueError(message("reverse mode through while_loop: the number of its steps is not known before it runs",
-                             "a while_loop, or a fori_loop with traced bounds, on a path that is differentiated",
-                             "forward mode (jvp, jacfwd), or a loop of known length",
-                             "use scan or fori_loop with static trip count, or custom_root for a fixed point"))
+    raise ReverseModeError(message(
+        "reverse mode through while_loop: the number of its steps is not known before it runs",
+        "a while_loop, or a fori_loop with traced bounds, on a path that is differentiated",
+        "forward mode (jvp, jacfwd), or a loop of known length",
+        "use scan or fori_loop with static trip count, or custom_root for a fixed point"))
 
 
 def while_prune(used: Mask, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int,
