@@ -36,6 +36,8 @@ from funcgrad.core.array import Array
 from funcgrad.core.array import aval_of as typeof
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.cost import cost
+from funcgrad.debug.nans import explain_nan
+from funcgrad.debug.stepping import step
 from funcgrad.devices import (
     block_until_ready,
     default_backend,
@@ -50,7 +52,7 @@ from funcgrad.devices import (
     process_index,
     process_indices,
 )
-from funcgrad.jit import disable_jit, jit
+from funcgrad.jit import disable_jit, eager, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
 from funcgrad.timing import timeit
@@ -67,6 +69,7 @@ from funcgrad.transforms.derivatives import (
     value_and_grad,
     vjp,
 )
+from funcgrad.transforms.residuals import residuals
 from funcgrad.transforms.staging import (
     ShapeDtypeStruct,
     closure_convert,
@@ -97,11 +100,11 @@ __all__ = [
     "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "check", "checkpoint",
     "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost", "custom_derivatives",
     "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count", "device_get",
-    "device_put", "devices", "disable_jit", "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors",
-    "eval_shape", "experimental", "flatten_util", "float0", "grad", "hessian", "hvp", "interpret", "jacfwd",
-    "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares", "linear_transpose", "linearize",
-    "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call", "named_scope", "nn", "num_threads",
-    "numpy", "optim", "piecewise", "process_count", "process_index", "process_indices", "pure_callback", "random",
-    "remat", "root", "set_num_threads", "taylor", "test_util", "timeit", "training", "tree", "tree_util", "typeof",
-    "value_and_grad", "vjp", "vmap",
+    "device_put", "devices", "disable_jit", "dtypes", "eager", "effects_barrier", "ensure_compile_time_eval",
+    "errors", "eval_shape", "experimental", "explain_nan", "flatten_util", "float0", "grad", "hessian", "hvp",
+    "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares", "linear_transpose",
+    "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call", "named_scope", "nn",
+    "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index", "process_indices",
+    "pure_callback", "random", "remat", "residuals", "root", "set_num_threads", "step", "taylor", "test_util",
+    "timeit", "training", "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
 ]

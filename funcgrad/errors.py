@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from types import CodeType, FrameType
 
 import numpy as np
@@ -80,6 +82,11 @@ class _IsLibrary(dict):
 _is_library = _IsLibrary()
 
 
+def is_library_frame(frame: FrameType) -> bool:
+    """Whether a frame runs the library's own code."""
+    return _is_library[frame.f_code.co_filename]
+
+
 def user_frame() -> FrameType | None:
     """The innermost frame that is not funcgrad's own."""
     frame: FrameType | None = sys._getframe(1)
@@ -94,12 +101,15 @@ def _is_generated(code: CodeType) -> bool:
 
 
 class Source:
-    """A place in the user's code: a code object and an instruction offset, turned into file and line when asked."""
+    """A place in the user's code: a code object and an instruction offset, turned into file and line when asked.
 
-    __slots__ = ("code", "offset")
+    ``within`` tells in which steps of loops and lanes of batches it was met, where those run one by one.
+    """
+
+    __slots__ = ("code", "offset", "within")
 
     def __init__(self, code: CodeType, offset: int):
-        self.code, self.offset = code, offset
+        self.code, self.offset, self.within = code, offset, _within.get()
 
     @property
     def line(self) -> int | None:
@@ -107,6 +117,12 @@ class Source:
             if start <= self.offset < end:
                 return line
         return self.code.co_firstlineno
+
+    @property
+    def text(self) -> str:
+        """The line itself."""
+        import linecache  # takes long to load
+        return linecache.getline(self.file, self.line).strip() if self.line else ""
 
     @property
     def file(self) -> str:
@@ -120,6 +136,42 @@ def user_source() -> Source | None:
     """Where in the user's code the current call comes from."""
     frame = user_frame()
     return None if frame is None else Source(frame.f_code, frame.f_lasti)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One of several turns that run one by one: ``step 3 of 10 of scan``, ``lane 2 of 5 of vmap``, ``branch 1 of cond``."""
+
+    kind: str
+    number: int
+    count: int | None
+    what: str
+    source: Source | None
+    note: str = ""
+
+    def __str__(self) -> str:
+        of = f" of {self.count}" if self.count is not None else ""
+        place = f" at {self.source}" if self.source else ""
+        return f"{self.kind} {self.number}{of} of {self.what}{place}{self.note}"
+
+
+_within: ContextVar[tuple[Turn, ...]] = ContextVar("within", default=())
+
+
+class within:  # noqa: N801  a context manager, named like one
+    """Inside, sources belong to this turn of a loop or batch. ``within.now()``: all turns, innermost first."""
+
+    __slots__ = ("turn", "token")
+    now: Callable[[], tuple[Turn, ...]] = staticmethod(_within.get)
+
+    def __init__(self, turn: Turn):
+        self.turn = turn
+
+    def __enter__(self) -> None:
+        self.token: Token = _within.set((self.turn, *_within.get()))
+
+    def __exit__(self, *exception: object) -> None:
+        _within.reset(self.token)
 
 
 _evaluators: dict[int, CodeType] = {}

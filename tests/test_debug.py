@@ -116,7 +116,7 @@ def test_operands_are_described_with_their_origin():
     text = text_of(fg.grad(fg.jit(masked_root)), Y)
     assert f"from 0.353553 to inf, infinite by div at test_debug.py:{masked_root.__code__.co_firstlineno + 1} in masked_root in jit" in text \
         or "to inf, made by" in text
-    assert "fnp.where selects the other branch" in text
+    assert "fnp.where computes both branches" in text
 
 
 def test_loops_tell_the_step():

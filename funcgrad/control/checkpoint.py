@@ -17,6 +17,7 @@ from funcgrad.core.array import aval_of
 from funcgrad.core.jaxpr import Jaxpr, has_effects
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import interpret, stage
+from funcgrad.core.trace import runs_plainly
 from funcgrad.core.types import Zero, tangent_aval
 from funcgrad.errors import message
 from funcgrad.passes.dead_code import prune, without_effects
@@ -53,6 +54,8 @@ def checkpoint(fun: Callable, *, prevent_cse: bool = True, policy: Policy | None
 
     @wraps(fun, "checkpoint")
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        if runs_plainly():
+            return fun(*args, **kwargs)
         static = fixed.positions(len(args))
         given = [x for i, x in enumerate(args) if i not in static]
         named = {name: x for name, x in kwargs.items() if name not in fixed.names}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
+from funcgrad.control.plain import plain_choice
 from funcgrad.control.programs import (
     Mask,
     as_type,
@@ -37,7 +38,7 @@ from funcgrad.core.jaxpr import Jaxpr, Var, has_effects
 from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import as_value, eval_jaxpr
 from funcgrad.core.structure import Choice
-from funcgrad.core.trace import current
+from funcgrad.core.trace import current, runs_plainly
 from funcgrad.core.types import ShapedArray, Zero, shaped_array, tangent_aval
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import clamp, eq, ne
@@ -135,6 +136,9 @@ def _scalar(what: str, name: str, x: Any, kinds: str, expected: str) -> Any:
 
 
 def _choose(what: str, index: Any, branches: Sequence[Callable], names: Sequence[str], operands: tuple) -> Any:
+    if runs_plainly():
+        chosen_one = int(index)
+        return plain_choice(what, chosen_one, branches[chosen_one], operands)
     with quiet():
         leaves, tree = flatten_args(branches[-1], operands, what)
         programs = [staged(f, tree, types(leaves), what) for f in branches]

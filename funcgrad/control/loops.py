@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.control.checkpoint import tangent_jaxpr
+from funcgrad.control.plain import plain_while
 from funcgrad.control.programs import (
     COMPILED_FROM,
     Mask,
@@ -42,6 +43,7 @@ from funcgrad.core.jaxpr import Jaxpr, Var, has_effects
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import eval_jaxpr, execute, may_compile
 from funcgrad.core.structure import While
+from funcgrad.core.trace import runs_plainly
 from funcgrad.core.types import ShapedArray
 from funcgrad.errors import ReverseModeError, message
 from funcgrad.ops.elementwise import add, lt
@@ -76,6 +78,8 @@ def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
     """
     check_callable(cond_fun, "while_loop")
     check_callable(body_fun, "while_loop")
+    if runs_plainly():
+        return plain_while(cond_fun, body_fun, init_val)
     leaves, tree = flatten_args(body_fun, (init_val,), "while_loop")
     state_tree = tree.children()[0]
     with quiet():
