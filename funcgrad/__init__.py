@@ -87,6 +87,8 @@ def __getattr__(name: str):
     if name in ("experimental", "nn", "optim", "scipy", "training"):
     """``nn``, ``optim``, the modules of ``scipy`` and ``experimental``, and tools are loaded when they are first asked for."""
     if name in ("experimental", "nn", "optim", "scipy"):
+    """``nn``, ``optim`` and the modules of ``scipy`` and ``experimental`` are loaded when they are first asked for."""
+    if name in ("experimental", "nn", "optim", "scipy", "viz"):
         return _importlib.import_module(f"funcgrad.{name}")
     if name in _TOOLS:
         return getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
@@ -106,5 +108,5 @@ __all__ = [
     "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call", "named_scope", "nn",
     "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index", "process_indices",
     "pure_callback", "random", "remat", "residuals", "root", "set_num_threads", "step", "taylor", "test_util",
-    "timeit", "training", "tree", "tree_util", "typeof", "value_and_grad", "vjp", "vmap",
+    "timeit", "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
 ]

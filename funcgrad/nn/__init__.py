@@ -18,6 +18,7 @@ from funcgrad.nn.convolution import (
     ConvTranspose3d,
     DepthwiseConv2d,
 )
+from funcgrad.nn.diagnosis import check_init
 from funcgrad.nn.dropout import Dropout
 from funcgrad.nn.embedding import Embedding
 from funcgrad.nn.flatten import Flatten
@@ -113,14 +114,14 @@ __all__ = [
     "Flatten", "GRU", "GRUCell", "GroupNorm", "InstanceNorm", "LSTM", "LSTMCell", "Lambda", "Layer", "LayerNorm",
     "Linear", "MaxPool", "MultiHeadAttention", "Parallel", "RMSNorm", "RNN", "RNNCell", "Recurrent", "Repeat",
     "Residual", "Run", "Sequential", "SpectralNorm", "TransformerBlock", "WeightNorm", "absolute_error", "capture",
-    "celu", "check_params", "contrastive_loss", "cosine_embedding_loss", "cosine_similarity", "ctc_loss", "dice_loss",
-    "dot_product_attention", "elu", "gaussian_nll", "geglu", "gelu", "glu", "gumbel_softmax", "hard_shrink",
-    "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "hinge_embedding_loss", "hinge_loss", "huber_loss",
-    "identity", "info_nce", "initializers", "kl_divergence", "leaky_relu", "log1mexp", "log_cosh", "log_sigmoid",
-    "log_softmax", "logmeanexp", "logsumexp", "losses", "margin_ranking_loss", "mish", "multi_margin_loss",
-    "multilabel_soft_margin_loss", "nll_loss", "normalize", "nt_xent", "one_hot", "pairwise_distance",
-    "pixel_shuffle", "pixel_unshuffle", "poisson_nll", "prelu", "quantile_loss", "reglu", "relu", "relu6",
-    "rotary_embedding", "selu", "sigmoid", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss", "silu",
+    "celu", "check_init", "check_params", "contrastive_loss", "cosine_embedding_loss", "cosine_similarity",
+    "ctc_loss", "dice_loss", "dot_product_attention", "elu", "gaussian_nll", "geglu", "gelu", "glu", "gumbel_softmax",
+    "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "hinge_embedding_loss", "hinge_loss",
+    "huber_loss", "identity", "info_nce", "initializers", "kl_divergence", "leaky_relu", "log1mexp", "log_cosh",
+    "log_sigmoid", "log_softmax", "logmeanexp", "logsumexp", "losses", "margin_ranking_loss", "mish",
+    "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "normalize", "nt_xent", "one_hot",
+    "pairwise_distance", "pixel_shuffle", "pixel_unshuffle", "poisson_nll", "prelu", "quantile_loss", "reglu", "relu",
+    "relu6", "rotary_embedding", "selu", "sigmoid", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss", "silu",
     "sinusoidal_positions", "smooth_l1_loss", "soft_margin_loss", "soft_shrink", "soft_sign", "softmax",
     "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels", "softmin", "softplus", "sparse_plus",
     "sparse_sigmoid", "squared_error", "squareplus", "standardize", "summary", "swiglu", "swish", "tanh",
