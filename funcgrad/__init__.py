@@ -79,16 +79,12 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
-_TOOLS = {"check": "audit", "compare_precision": "arithmetic", "interpret": "arithmetic"}
+_TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "draw": "viz", "interpret": "arithmetic"}
 
 
 def __getattr__(name: str):
-    """``nn``, ``optim``, ``training``, and the modules of ``scipy`` and ``experimental``, are loaded when first asked for."""
-    if name in ("experimental", "nn", "optim", "scipy", "training"):
     """``nn``, ``optim``, the modules of ``scipy`` and ``experimental``, and tools are loaded when they are first asked for."""
-    if name in ("experimental", "nn", "optim", "scipy"):
-    """``nn``, ``optim`` and the modules of ``scipy`` and ``experimental`` are loaded when they are first asked for."""
-    if name in ("experimental", "nn", "optim", "scipy", "viz"):
+    if name in ("experimental", "nn", "optim", "scipy", "training", "viz"):
         return _importlib.import_module(f"funcgrad.{name}")
     if name in _TOOLS:
         return getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
@@ -99,14 +95,14 @@ float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "check", "checkpoint",
-    "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost", "custom_derivatives",
-    "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count", "device_get",
-    "device_put", "devices", "disable_jit", "dtypes", "eager", "effects_barrier", "ensure_compile_time_eval",
-    "errors", "eval_shape", "experimental", "explain_nan", "flatten_util", "float0", "grad", "hessian", "hvp",
-    "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares", "linear_transpose",
-    "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call", "named_scope", "nn",
-    "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index", "process_indices",
-    "pure_callback", "random", "remat", "residuals", "root", "set_num_threads", "step", "taylor", "test_util",
-    "timeit", "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
+    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache", "check",
+    "checkpoint", "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost",
+    "custom_derivatives", "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count",
+    "device_get", "device_put", "devices", "disable_jit", "draw", "dtypes", "eager", "effects_barrier",
+    "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan", "flatten_util", "float0",
+    "grad", "hessian", "hvp", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
+    "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
+    "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
+    "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_num_threads", "step", "taylor",
+    "test_util", "timeit", "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
 ]

@@ -1,10 +1,12 @@
-"""Pictures: programs, derivatives, schedules and memory as SVG."""
-from funcgrad.viz.draw import Drawing, draw
-
-__all__ = ["Drawing", "draw"]
-"""Pictures of what happens in a model: gradients, activations, the loss around its parameters. SVG, or matplotlib."""
+"""Pictures as SVG: programs, derivatives, schedules and memory; gradients, activations and the loss of a model."""
+from funcgrad.charts import Bars, Lines, Map
 from funcgrad.viz.activations import ActivationReport, activation_statistics
+from funcgrad.viz.draw import Drawing, draw
 from funcgrad.viz.gradients import GradientReport, gradient_flow
 from funcgrad.viz.landscape import Landscape, loss_landscape
+from funcgrad.viz.steps import backward_steps
 
-__all__ = ["ActivationReport", "GradientReport", "Landscape", "activation_statistics", "gradient_flow", "loss_landscape"]
+__all__ = [
+    "ActivationReport", "Bars", "Drawing", "GradientReport", "Landscape", "Lines", "Map", "activation_statistics",
+    "backward_steps", "draw", "gradient_flow", "loss_landscape",
+]
