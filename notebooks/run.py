@@ -38,7 +38,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
         }
         with mock.patch.dict(os.environ, environment):
             NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}},
-                           extra_arguments=["--log-level=ERROR"]).execute()
+                           coalesce_streams=True, extra_arguments=["--log-level=ERROR"]).execute()
     return stripped(notebook)
 
 
@@ -59,14 +59,18 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _output(output: nbformat.NotebookNode, count: int) -> nbformat.NotebookNode:
-    """An output in one form: HTML where it shows more than the SVG, else that, else text."""
+    """An output in one form: HTML where it shows more than the SVG and needs no script, else that, else text.
+
+    Scripts do not run in a notebook that somebody else has executed, so a drawing whose parts fold is stored unfolded.
+    """
     if output.output_type == "execute_result":
         output.execution_count = count
     if "data" in output:
         output.metadata = nbformat.from_dict({})
         data = output.data
-        if data.get("text/html") == data.get("image/svg+xml"):
-            data.pop("text/html", None)
+        html, svg = data.get("text/html"), data.get("image/svg+xml")
+        if svg and html and (html == svg or "<script" in html):
+            del data["text/html"]
         shown = next(kind for kind in ("text/html", "image/svg+xml", "text/markdown", "text/plain") if kind in data)
         output.data = nbformat.from_dict({kind: data[kind] for kind in {shown: 0, "text/plain": 0} if kind in data})
     return output
