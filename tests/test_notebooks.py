@@ -13,6 +13,7 @@ import pytest
 from notebooks import run
 
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
+COLOUR = re.compile(r"#[0-9a-f]{6}")
 PATHS = run.notebooks()
 
 
@@ -24,6 +25,7 @@ def shown(cell):
 
 def agree(kind: str, stored: str, new: str) -> bool:
     """The same words, and the same numbers up to rounding: other processors add in another order. Pictures round to 0.1."""
+    stored, new = COLOUR.sub("colour", stored), COLOUR.sub("colour", new)
     if NUMBER.sub("#", stored).split() != NUMBER.sub("#", new).split():
         return False
     rounding = 1e-9 if kind in ("stdout", "text/plain") else 0.2
