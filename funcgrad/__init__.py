@@ -84,6 +84,7 @@ _TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arith
 
 def __getattr__(name: str):
     """``nn``, ``optim``, the modules of ``scipy`` and ``experimental``, and tools are loaded when they are first asked for."""
+    """``nn``, ``optim``, ``training``, ``viz``, ``scipy`` and ``experimental`` are loaded when they are first asked for."""
     if name in ("experimental", "nn", "optim", "scipy", "training", "viz"):
         return _importlib.import_module(f"funcgrad.{name}")
     if name in _TOOLS:

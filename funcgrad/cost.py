@@ -103,9 +103,10 @@ def cost(fun: Callable) -> Callable[..., Cost]:
         if whole is None:
             return Cost(function_name(fun), _sum(rows), None, reason, _rows(rows, dict.fromkeys(rows, NOTHING)), operations)
         both, operations = _by_line(whole)
-        backward = {place: Counts(*[b - f for b, f in zip(both.get(place, NOTHING), rows.get(place, NOTHING), strict=True)])
-                    for place in {**rows, **both}}
-        return Cost(function_name(fun), _sum(rows), _sum(backward), "", _rows(rows, backward), operations)
+        # The lines of a custom rule take the place of those of its function, which then cost less than without a derivative.
+        more = {place: _less(both.get(place, NOTHING), rows.get(place, NOTHING)) for place in {**rows, **both}}
+        backward = {place: Counts(*[max(n, 0) for n in counts]) for place, counts in more.items()}
+        return Cost(function_name(fun), _sum(rows), _less(_sum(both), _sum(rows)), "", _rows(rows, backward), operations)
 
     return measured
 
@@ -156,6 +157,10 @@ def _by_line(jaxpr: Jaxpr) -> tuple[dict[Place, Counts], dict[str, Counts]]:
 def _rows(forward: dict, backward: dict) -> tuple[Row, ...]:
     return tuple([Row(*place, linecache.getline(*place).strip() if place[0] else "", forward.get(place, NOTHING),
                       backward[place]) for place in backward])
+
+
+def _less(a: Counts, b: Counts) -> Counts:
+    return Counts(a.flops - b.flops, a.bytes - b.bytes)
 
 
 def _sum(rows: dict) -> Counts:

@@ -24,18 +24,16 @@ def text_table(head: Cells, rows: Sequence[Cells], alignment: str) -> str:
     return "\n".join(map(str.rstrip, lines))
 
 
-def html_table(head: Cells, rows: Sequence[Cells], alignment: str, caption: str = "", marks: Sequence[str] = ()) -> str:
-    """The table for a notebook. ``marks``: the background of each row, "" for none."""
-    def line(cells: Cells, tag: str, colour: str = "") -> str:
-        style = f' style="background:{colour}"' if colour else ""
-        return f"<tr{style}>" + "".join(
+def html_table(head: Cells, rows: Sequence[Cells], alignment: str, caption: str = "") -> str:
+    """The table for a notebook."""
+    def line(cells: Cells, tag: str) -> str:
+        return "<tr>" + "".join(
             f'<{tag} style="text-align:{"left" if side == "<" else "right"};white-space:pre">{escape(cell)}</{tag}>'
             for cell, side in zip(cells, alignment, strict=True)) + "</tr>"
 
-    colours = [*marks] or [""] * len(rows)
     title = f'<caption style="text-align:left;white-space:pre-line">{escape(caption)}</caption>' if caption else ""
-    return (f"<table>{title}<thead>{line(head, 'th')}</thead><tbody>"
-            + "".join(line(row, "td", colour) for row, colour in zip(rows, colours, strict=True)) + "</tbody></table>")
+    body = "".join(line(row, "td") for row in rows)
+    return f"<table>{title}<thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def amount(n: float, unit: str = "") -> str:

@@ -1,6 +1,7 @@
 """What programs cost: against counts by hand, through every kind of program."""
 import numpy as np
 import pytest
+from operations import OPERATIONS
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
@@ -83,9 +84,28 @@ def test_the_table_tells_the_lines():
     assert found._repr_html_().count("<tr>") == 3 and "h = fnp.tanh(x @ w)" in found._repr_html_()
 
 
+def test_a_custom_rule_is_counted_in_its_lines():
+    @fg.custom_vjp
+    def product(x, w):
+        return x @ w
+
+    product.defvjp(lambda x, w: (x @ w, (x, w)), lambda kept, g: (g @ kept[1].T, kept[0].T @ g))
+    found = fg.cost(lambda x, w: product(x, w))(X, W)
+    assert found.forward.flops == PRODUCT and found.backward.flops == 2 * PRODUCT
+    assert [(row.forward.flops, row.backward.flops) for row in found.rows] == [(PRODUCT, 0), (0, 3 * PRODUCT)]
+
+
 def test_functions_without_a_backward_pass():
     found = fg.cost(lambda x: lax.while_loop(lambda s: s < 3.0, lambda s: s + 1.0, x))(1.0)
     assert found.backward is None and "while" in found.reason and "no backward pass" in str(found)
     assert fg.cost(lambda i: i + 1)(np.arange(3)).reason == "no argument is floating point"
     assert fg.cost(lambda x: fnp.argmax(x))(np.ones(3)).reason == "no result is floating point"
     assert str(fg.cost(lambda x: x)(1.0)).startswith("<lambda>: 0 flop and 0 B forward, 0 flop")
+
+
+def test_every_operation_has_a_cost():
+    for row in OPERATIONS:
+        found = fg.cost(row.function)(*row.args)
+        for part in (found.forward, found.backward or found.forward, *found.operations.values()):
+            assert part.flops >= 0 and part.bytes >= 0, row
+        assert found.backward is not None or row.order == 0 or "rev" not in row.modes, (row, found.reason)

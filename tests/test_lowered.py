@@ -113,6 +113,13 @@ def test_the_report_counts(lowered):
     assert "1 matrix product" in str(found) and "arena" in repr(found)
 
 
+def test_a_product_copies_the_smaller_operand():
+    wide, narrow = np.ones((20, 30, 40)), np.ones((30, 20, 10))
+    for f, args in ((lambda a, b: fnp.einsum("ijk,jil->kl", a, b), (wide, narrow)),
+                    (lambda a, b: fnp.einsum("jil,ijk->lk", a, b), (narrow, wide))):
+        assert "-> t0:f64[10,20,30]" in fg.jit(f).lower(*args).schedule()
+
+
 def test_the_report_gives_reasons_for_copies():
     found = fg.jit(lambda x, c, xs: (x.T, run(c, xs))).lower(X, np.ones((4, 20)), np.ones((3, 4, 20))).report()
     copies = dict(found["copies"])

@@ -257,6 +257,35 @@ def test_derivatives_of_recurrent_layers(name):
     trees_close(fg.tree.map(lambda g: fnp.sum(g, 0), one_by_one), expected)
 
 
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 4, bidirectional=True), nn.GRU(3, 4), nn.MultiHeadAttention(3, 1, causal=True),
+                                   nn.Repeat(nn.TransformerBlock(3, 1, causal=True), 2)], ids=str)
+def test_shapes_and_dtypes_at_the_edges(layer):
+    params, _ = layer.init(KEY)
+    features = layer(params, X).shape[-1]
+    for shape in ((2, 0), (0, 4), (4,), (1, 1)):
+        x = fnp.ones((*shape, 3), np.float32)
+        y = layer(params, x)
+        assert y.shape == (*shape, features) and y.dtype == np.float32
+        slope = fg.grad(lambda p, x=x: fnp.sum(layer(p, x)))(params)
+        assert all(np.isfinite(np.asarray(g)).all() for g in fg.tree.leaves(slope))
+    half = fg.tree.map(lambda a: a.astype("bfloat16"), params)
+    y = layer(half, X.astype("f").astype(fnp.bfloat16))
+    assert y.dtype == fnp.bfloat16
+    close(y.astype("float32"), layer(params, X), 0.1)
+
+
+def test_an_ensemble_is_its_members():
+    for layer in (nn.GRU(3, 4, **WIDE), nn.Repeat(nn.TransformerBlock(3, 1, **WIDE), 2)):
+        params, _ = fg.vmap(layer.init)(fg.random.split(KEY, 2))
+
+        def slope(params, x, layer=layer):
+            return fg.grad(lambda p, x: fnp.sum(layer(p, x) ** 2), (0, 1))(params, x)
+
+        found = fg.vmap(slope, (0, None))(params, X)
+        for i in range(2):
+            trees_close(fg.tree.map(lambda a, i=i: a[i], found), slope(fg.tree.map(lambda a, i=i: a[i], params), X))
+
+
 def test_training_steps_run_without_host_steps():
     for layer in (nn.LSTM(3, 4, layers=2, bidirectional=True), nn.GRU(3, 4), nn.Repeat(nn.TransformerBlock(4, 2, causal=True), 2)):
         params, _ = layer.init(KEY)
@@ -336,6 +365,23 @@ def test_a_full_cache():
         layer.apply(params, state, Z[:, 4:])
     y, state = fg.jit(layer.apply)(params, state, Z[:, 4:])
     assert np.isnan(np.asarray(y)).all() and int(state["cache"]["seen"]) == 6
+    y, _ = fg.jit(layer.apply)(params, state, Z[:, 5:])
+    assert np.isnan(np.asarray(y)).all()
+
+
+def test_sequences_of_different_lengths_have_caches_of_their_own():
+    layer = DECODERS["rotary, grouped"]
+    params, _ = layer.init(KEY)
+    whole = np.asarray(layer(params, Z))
+    caches = []
+    for i, n in enumerate((2, 4)):
+        empty = layer.init_cache(1, 6)["cache"]
+        one = {"cache": {"key": empty["key"][0], "value": empty["value"][0], "seen": empty["seen"]}}
+        caches.append(layer.apply(params, one, Z[i, :n])[1])
+    both = fg.tree.map(lambda a, b: fnp.stack([a, b]), *caches)
+    y, after = fg.vmap(layer.apply, (None, 0, 0))(params, both, np.stack([Z[0, 2:3], Z[1, 4:5]]))
+    close(y[:, 0], whole[[0, 1], [2, 4]])
+    assert after["cache"]["seen"].tolist() == [3, 5]
 
 
 def test_grouped_queries_are_repeated_heads():
@@ -488,7 +534,7 @@ def called(layer, x, **options):
 LSTM, ATTENTION, BLOCK = nn.LSTM(3, 4), nn.MultiHeadAttention(8, 4, causal=True), nn.TransformerBlock(8, 2)
 
 
-@pytest.mark.parametrize("call, error", [
+WRONG = [
     (called(nn.Sequential(LSTM, nn.LSTM(5, 2)), X), r"LSTMCell\(5, 2\) at '1.0': the last axis(.|\n)*\(5, 2, 4\)(.|\n)*\(..., 5\)"),
     (called(LSTM, np.ones(3)), r"at '0': x has no axis of time(.|\n)*\(3,\)"),
     (called(LSTM, X, mask=np.ones((5, 2), bool)), r"the mask does not fit(.|\n)*\(5, 2\)(.|\n)*\(2, 5\)"),
@@ -504,6 +550,8 @@ LSTM, ATTENTION, BLOCK = nn.LSTM(3, 4), nn.MultiHeadAttention(8, 4, causal=True)
     (lambda: ATTENTION.init_cache(2), r"it cannot go (.|\n)*None"),
     (lambda: ATTENTION.apply(params_of(ATTENTION), ATTENTION.init_cache(3, 6), Z.astype("f")), r"the cache does not fit"),
     (lambda: ATTENTION.apply(params_of(ATTENTION), ATTENTION.init_cache(2, 6), Z), r"cache of type float32(.|\n)*keys of type float64"),
+    (called(ATTENTION, Z[0, 0]), r"not sequences of the same batch(.|\n)*\(8,\)"),
+    (called(ATTENTION, Z, memory=Z[0]), r"not sequences of the same batch(.|\n)*\(2, 6, 8\), memory of shape \(6, 8\)"),
     (called(BLOCK, Z, memory=Z), r"it does not attend to a memory(.|\n)*cross=False"),
     (called(nn.TransformerBlock(8, 2, cross=True), Z), r"it has no memory(.|\n)*cross=True"),
     (lambda: nn.rotary_embedding(np.ones((2, 1, 3))), r"features come in pairs(.|\n)*3 features"),
@@ -517,7 +565,11 @@ LSTM, ATTENTION, BLOCK = nn.LSTM(3, 4), nn.MultiHeadAttention(8, 4, causal=True)
     (called(nn.Repeat(nn.Linear(3, 4), 2), X), r"a layer cannot take(.|\n)*4(.|\n)*one shape and dtype"),
     (lambda: nn.Repeat(nn.Linear(3, 3), 2)(params_of(nn.Repeat(nn.Linear(3, 3), 3)), X), "not those of so many layers"),
     (lambda: nn.Repeat(nn.Linear(3, 3), 0), "nothing to repeat"),
-], ids=range(28))
+    (lambda: nn.GRU(3, 4, layers=0), "nothing to run"),
+]
+
+
+@pytest.mark.parametrize("call, error", WRONG, ids=range(len(WRONG)))
 def test_sequences_refuse_what_does_not_fit(call, error):
     with pytest.raises((TypeError, ValueError), match=error):
         call()

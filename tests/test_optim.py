@@ -1,5 +1,7 @@
 """Optimisers: what can be done with them, and what is refused."""
 import functools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +97,15 @@ def test_dtypes_and_structure_of_the_state_stay(name, dtype):
     assert [(x.dtype, x.shape) for x in fg.tree.leaves(state)] == [(x.dtype, x.shape) for x in fg.tree.leaves(before)]
 
 
+@pytest.mark.parametrize("name", ["adam", "adabelief", "rmsprop", "lamb", "yogi"])
+def test_numbers_in_the_state_widen_nothing(name):
+    params = {"h": fnp.ones(2, np.float16), "f": fnp.ones(2, np.float32), "d": fnp.ones(2)}
+    optimizer = optim.inject_hyperparams(EVERY[name])(learning_rate=1e-2)
+    before = optimizer.init(params)
+    updates, state = optimizer.update(params, before, params)
+    assert [x.dtype for x in fg.tree.leaves((updates, state))] == [x.dtype for x in fg.tree.leaves((params, before))]
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_steps_are_scanned_and_differentiated_by_the_learning_rate(name):
     def after(rate):
@@ -114,6 +125,7 @@ def test_steps_are_scanned_and_differentiated_by_the_learning_rate(name):
     difference = (after(rate + eps) - after(rate - eps)) / (2 * eps)
     np.testing.assert_allclose(fg.grad(after)(rate), difference, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(fg.jvp(after, (rate,), (np.asarray(1.0),))[1], difference, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(fg.grad(fg.checkpoint(after))(rate), fg.grad(after)(rate), rtol=1e-12)
 
 
 def test_many_learning_rates_at_once_in_a_compiled_function():
@@ -345,6 +357,7 @@ OTHER = {"dense": {"weight": fnp.ones((2, 2)), "scale": fnp.ones(2)}, "gain": fn
     (lambda: optim.apply_updates({"n": fnp.array(3)}, {"n": fnp.array(0.5)}), TypeError, r"apply_updates: integers(.|\n)*n: int64"),
     (lambda: optim.adam(-1e-3), ValueError, "learning rate must be a number of at least 0(.|\n)*-0.001"),
     (lambda: optim.sgd(float("nan")), ValueError, "learning rate must be a number of at least 0(.|\n)*nan"),
+    (lambda: optim.sgd("0.1"), TypeError, "learning rate must be a number(.|\n)*'0.1' of type str"),
     (lambda: optim.inject_hyperparams(optim.sgd)(-1.0).init(fnp.ones(2)), ValueError, "learning rate"),
     (lambda: optim.adamw(1e-3, weight_decay=-1), ValueError, "weight decay must be a number of at least 0"),
     (lambda: optim.clip_by_global_norm(-1.0), ValueError, "max_norm of clip_by_global_norm"),
@@ -362,6 +375,8 @@ OTHER = {"dense": {"weight": fnp.ones((2, 2)), "scale": fnp.ones(2)}, "gain": fn
     (lambda: optim.lookahead(optim.sgd(1.0), 0, 0.5), ValueError, "sync_period"),
     (lambda: optim.lookahead(optim.sgd(1.0), 2, 0.5).init(PARAMS), TypeError, "LookaheadParams"),
     (lambda: optim.adaptive_grad_clip(0.1).update(fnp.ones((1,) * 6), optim.EmptyState(), fnp.ones((1,) * 6)), ValueError, "at most 5 axes"),
+    (lambda: optim.MultiSteps(optim.sgd(1.0), 0), ValueError, "every_k_schedule must be at least 1"),
+    (lambda: optim.MultiSteps(optim.sgd(1.0), 2).update(OTHER, optim.MultiSteps(optim.sgd(1.0), 2).init(PARAMS)), ValueError, "dense/bias: missing"),
     (lambda: optim.scale_by_lbfgs(0), ValueError, "memory_size must be at least 1"),
     (lambda: optim.scale_by_zoom_linesearch(5, initial_guess_strategy="two"), ValueError, "'one' or 'keep'"),
     (lambda: optim.value_and_grad_from_state(loss)(PARAMS, state=optim.adam(1.0).init(PARAMS)), ValueError, "no value and gradient"),
@@ -371,3 +386,14 @@ OTHER = {"dense": {"weight": fnp.ones((2, 2)), "scale": fnp.ones(2)}, "gain": fn
 def test_wrong_programs(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_the_guide_runs():
+    text = (Path(__file__).parent.parent / "docs" / "optim.md").read_text()
+    names: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.S):
+        exec(code, names)
+    assert names["loss"](names["params"], names["x"], names["y"]) < names["loss"]({"w": fnp.ones((3, 8)), "v": fnp.zeros(8)}, names["x"], names["y"])
+    assert np.isfinite(names["slope"]) and names["many"].shape == (3,)
+    shown = set(re.findall(r"`(\w+)`", text.split("| for |")[1].split("## A trans")[0]))
+    assert not [name for name in shown if not hasattr(optim, name)]

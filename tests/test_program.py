@@ -14,7 +14,7 @@ from funcgrad.compiler import entry, executable, program
 
 def test_the_words_of_the_machine_are_those_of_the_table():
     from funcgrad.compiler import executor
-    for name in ("WIDTH", "END", "KERNEL", "GEMM", "HOST", "ITERATE", "NEXT", "RESET", "UNLESS", "SWITCH", "JUMP"):
+    for name in ("WIDTH", "END", "KERNEL", "GEMM", "HOST", "ITERATE", "NEXT", "RESET", "UNLESS", "SWITCH", "JUMP", "REGION"):
         assert getattr(program, name) == getattr(executor, name), name
     for name in ("COUNTER", "STATUS", "EXECUTE", "DATA_AT"):
         assert getattr(entry, name) == getattr(executor, name), name

@@ -1,5 +1,6 @@
 """Diagnosis of models: marks, statistics and landscapes that are known, and the charts as SVG and with matplotlib's calls."""
 import math
+import re
 import sys
 import xml.etree.ElementTree as xml
 from pathlib import Path
@@ -183,3 +184,11 @@ def test_reports_draw_themselves(report, call, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"matplotlib is not installed(.|\n)*funcgrad\[viz\]"):
         report.plot()
+
+
+def test_the_page_about_diagnosis_runs(capsys):
+    page = (Path(__file__).parent.parent / "docs" / "diagnosis.md").read_text()
+    scope = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), scope)
+    shown, = re.findall(r"```text\n(.*?)```", page, re.S)
+    assert capsys.readouterr().out == shown

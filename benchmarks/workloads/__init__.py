@@ -6,9 +6,11 @@ from benchmarks.workloads import (
     derivatives,
     eager,
     elementwise,
+    fitting,
     fourier,
     linear_algebra,
     networks,
+    optimizers,
     processes,
     recurrences,
     rows,
@@ -21,8 +23,8 @@ FAMILIES: dict[str, list[Workload]] = {
     "elementwise": elementwise.WORKLOADS, "rows": rows.WORKLOADS, "networks": networks.WORKLOADS, "convolutions":
     convolutions.WORKLOADS, "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor":
     taylor.WORKLOADS, "arrays": arrays.WORKLOADS, "selection": selection.WORKLOADS, "linear_algebra":
-    linear_algebra.WORKLOADS, "fourier": fourier.WORKLOADS, "eager": eager.WORKLOADS, "training":
-    training.WORKLOADS, "processes": processes.WORKLOADS,
+    linear_algebra.WORKLOADS, "fourier": fourier.WORKLOADS, "optimizers": optimizers.WORKLOADS, "training":
+    training.WORKLOADS, "fitting": fitting.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
 }
 
 BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}

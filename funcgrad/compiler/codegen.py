@@ -45,7 +45,10 @@ RECOMPUTED = 6
 
 @dataclass(eq=False, slots=True)
 class Kernel:
-    """A source and what one call passes: the operands' views in the order of their slots, sizes, rows and chunk."""
+    """A source and what one call passes: the operands' views in the order of their slots, sizes, rows and chunk.
+
+    ``work`` is that of all rows, in additions.
+    """
 
     source: str
     operands: list[View]
@@ -54,6 +57,7 @@ class Kernel:
     rows: int
     chunk: int
     nodes: list[Any]
+    work: int
     calls_blas: bool = False
 
     @property
@@ -204,7 +208,7 @@ class _Writer:
         head += [f"{name} = {self.definitions.get(name, f'word(sizes, {i})')}" for i, (name, _) in enumerate(self.words)]
         source = "\n    ".join(["def kernel(pointers, sizes, start, stop):", *head, *body]) + "\n"
         return Kernel(source, [o.view for o in self.operands], [o.written for o in self.operands],
-                      [value for _, value in self.words], rows, self.chunk, list(cluster.nodes))
+                      [value for _, value in self.words], rows, self.chunk, list(cluster.nodes), work)
 
     def text_of(self, node: Any, args: Sequence[str]) -> str:
         """The expression of a node on named operands."""

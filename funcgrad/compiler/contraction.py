@@ -76,7 +76,10 @@ def is_small(lhs: Sequence[int], rhs: Sequence[int], dimensions: tuple) -> bool:
 
 
 def product(lhs: View, rhs: View, dimensions: tuple) -> Product | tuple[int, list[int]]:
-    """How BLAS computes a contraction; or which operand (0 or 1) must be copied, with its contracted axes in this order."""
+    """How BLAS computes a contraction; or which operand (0 or 1) must be copied, with its contracted axes in this order.
+
+    Where a copy of either would do, it is the smaller one.
+    """
     (lc, rc), (lb, rb) = dimensions
     lf = [d for d in range(len(lhs.shape)) if d not in (*lc, *lb)]
     rf = [d for d in range(len(rhs.shape)) if d not in (*rc, *rb)]
@@ -90,7 +93,7 @@ def product(lhs: View, rhs: View, dimensions: tuple) -> Product | tuple[int, lis
             break
         missing.append([(side, [pair[side] for pair in pairs]) for side, found in ((0, a), (1, b)) if found is None])
     else:
-        return min(missing, key=len)[0]
+        return min(missing, key=lambda copies: (len(copies), math.prod((lhs, rhs)[copies[0][0]].shape)))[0]
     m, k, n = (math.prod(view.shape[d] for d in axes) for view, axes in ((lhs, lf), (lhs, lc), (rhs, rf)))
     batch = _batch(lhs, rhs, lb, rb, m * n)
     if batch is None:

@@ -32,6 +32,10 @@ LEAST = memory.POOLED
 """Bytes from which memory is worth the care."""
 
 
+Use = tuple[int, list[Step]]
+"""When a buffer is used, and by which of the steps that run at that time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """The number of an input and the buffer of the result that may have its memory; ``together``: has it in every call."""
@@ -48,19 +52,22 @@ def pair(schedule: Schedule, donated: Sequence[int]) -> list[Pair]:
     if not donated or not results or any(s.kind == "host" or schedule.failure in touched_by(s) for s in _every(schedule.steps)):
         return []
     kept = {out.buffer for out in schedule.outs if isinstance(out, View)}
-    first: dict[Buffer, int] = {}
-    last: dict[Buffer, int] = {}
-    for i, step in enumerate(schedule.steps):
+    first: dict[Buffer, Use] = {}
+    last: dict[Buffer, Use] = {}
+    time = -1
+    for step in schedule.steps:
+        time += not step.joins
         for b in touched_by(step):
-            first.setdefault(b, i)
-            last[b] = i
+            first.setdefault(b, (time, [step]))
+            last[b] = (time, [*last[b][1], step] if b in last and last[b][0] == time else [step])
 
     def fits(x: Buffer, y: Buffer) -> bool:
         if x in kept or x.dtype != y.dtype or x.size != y.size or y not in first:
             return False
-        step = schedule.steps[first[y]]
-        at = last.get(x, -1)
-        return at < first[y] or at == first[y] and (_scatters(step, x, y) or _in_place(step, x, y) is not None)
+        use, step = first[y], first[y][1][0]
+        if x not in last or last[x][0] < use[0]:
+            return True
+        return last[x] == use and (_scatters(step, x, y) or _in_place(step, x, y) is not None)
 
     found: dict[Buffer, int] = {}
     fitting = {i: [y for y in results if fits(schedule.inputs[i], y)] for i in donated}
@@ -79,8 +86,8 @@ def pair(schedule: Schedule, donated: Sequence[int]) -> list[Pair]:
         match(i, set())
     pairs = []
     for y, i in found.items():
-        x, step = schedule.inputs[i], schedule.steps[first[y]]
-        together = last.get(x, -1) == first[y] and not _scatters(step, x, y)
+        x, step = schedule.inputs[i], first[y][1][0]
+        together = last.get(x) == first[y] and not _scatters(step, x, y)
         if together:
             step.kernel.source = _in_place(step, x, y)
         pairs.append(Pair(i, y, together))

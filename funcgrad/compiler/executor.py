@@ -26,7 +26,7 @@ from funcgrad.compiler.access import (
 )
 
 WIDTH = 8
-END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(10)
+END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP, REGION = range(11)
 
 # Places in a program.
 INSTRUCTIONS, OPERANDS, SIZES, ARRAYS, ARRAY_TYPE, PARALLEL_FOR, WORKER, BLAS_THREADS, SET_BLAS_THREADS, THREADS, EXECUTE = \
@@ -91,6 +91,12 @@ def execute():
                 together(program, threads)
             else:
                 multiply(at, pointers, sizes, 0, matrices)
+        elif kind == REGION:
+            for i in range(counter, counter + word(at, 1)):
+                row = word(program, INSTRUCTIONS) + 8 * WIDTH * i
+                resolve(pointers + 8 * place_in_region(at, row), bases, operands + 16 * word(row, 2), word(row, 3))
+            in_parallel(program, at, pointers, word(at, 2))
+            counter += word(at, 1)
         elif kind == HOST:
             status = word(at, 1) + 1
         elif kind == ITERATE:
@@ -206,14 +212,34 @@ def in_parallel(program, at, pointers, pieces):
             word(program, WORKER), space, space + 8, space + 16, space + 24, 0, 1, threads))
 
 
+@njit(error_model="numpy")
+def place_in_region(at, row):
+    """Where the operands of a kernel are among those of its region, which begins at ``at``."""
+    return word(row, 2) - word(at + 8 * WIDTH, 2)
+
+
+@njit(error_model="numpy")
+def chunks(at, pointers, sizes, start, stop):
+    """Some chunks of the rows of a kernel."""
+    total, chunk = word(at, 5), word(at, 6)
+    for piece in range(start, stop):
+        call_kernel(word(at, 1), pointers, sizes + 8 * word(at, 4), piece * chunk, min((piece + 1) * chunk, total))
+
+
 def work(steps, data):
     """Some pieces of an instruction: C calls it with the first piece, how many, the steps and what ``in_parallel`` set."""
     first = word(first_hidden(), 0)
     count = word(second_hidden(), 0)
     at, pointers, sizes = word(data, 0), word(data, 1), word(data, 2)
     if word(at, 0) == KERNEL:
-        total, chunk = word(at, 5), word(at, 6)
-        for piece in range(first, first + count):
-            call_kernel(word(at, 1), pointers, sizes + 8 * word(at, 4), piece * chunk, min((piece + 1) * chunk, total))
+        chunks(at, pointers, sizes, first, first + count)
+    elif word(at, 0) == REGION:
+        passed = 0
+        for i in range(word(at, 1)):
+            row = at + 8 * WIDTH * (i + 1)
+            pieces = max((word(row, 5) + word(row, 6) - 1) // word(row, 6), 1)
+            start, stop = max(first - passed, 0), min(first + count - passed, pieces)
+            chunks(row, pointers + 8 * place_in_region(at, row), sizes, start, stop)
+            passed += pieces
     else:
         multiply(at, pointers, sizes, first, first + count)

@@ -154,6 +154,7 @@ def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> t
     """Compiles a function of int64 without a result: its object file, and its symbol there."""
     from numba.core import config, cpu, types
     from numba.core.compiler import Flags, compile_extra
+    from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
     from numba.core.target_extension import target_override
     with _lock:
@@ -166,6 +167,7 @@ def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> t
         flags = Flags()
         flags.no_cpython_wrapper = True
         flags.no_cfunc_wrapper = True
+        flags.no_compile = True  # nothing is loaded, and Numba forgets the function: else it would keep all of its types
         flags.error_model = "numpy"
         flags.fastmath = cpu.FastMathOptions({"contract"})
         cpu_target.typing_context.refresh()
@@ -175,6 +177,9 @@ def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> t
             with target_override("cpu"):
                 result = compile_extra(cpu_target.typing_context, cpu_target.target_context, source,
                                        (types.int64,) * arguments, types.none, flags, {}, pipeline_class=_pipeline())
+            with global_compiler_lock:
+                result.library.finalize()
         finally:
             config.SLP_VECTORIZE = before
-        return result.library._get_compiled_object(), result.fndesc.mangled_name
+        machine, module = result.library.codegen._tm, result.library._final_module
+        return machine.emit_object(module), result.fndesc.mangled_name

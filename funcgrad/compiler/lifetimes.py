@@ -1,7 +1,7 @@
 """From which step to which each buffer of a program is needed, so that others may have its place before and after.
 
 In: the steps of a schedule. Out: for each buffer of the arena its first and its last position, where positions count the
-steps in the order in which they stand, those inside of loops included.
+steps in the order in which they stand, those inside of loops included, and those of a region as one.
 """
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Lifetimes:
 
     def walk(self, steps: Sequence[Step], spans: Spans) -> None:
         for step in steps:
-            self.position += 1
+            self.position += not step.joins
             for view in (*step.reads, *step.writes):
                 if isinstance(view, View):
                     self.touch(view.buffer, spans)

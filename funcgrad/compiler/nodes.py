@@ -74,13 +74,14 @@ class Cluster:
 
 @dataclass(eq=False, slots=True)
 class Step:
-    """One instruction's worth of work. ``reads`` and ``writes`` are views."""
+    """One instruction's worth of work. ``reads`` and ``writes`` are views; what ``joins`` runs along with the step before."""
 
     kind: str
     reads: list[View]
     writes: list[View]
     kernel: Any = None
     equation: Equation | None = None
+    joins: bool = False
 
 
 @dataclass(eq=False, slots=True)

@@ -7,6 +7,7 @@ the host steps that it asks for.
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from funcgrad.ops import callback
 
 # The words that executor.py defines; it imports Numba, so they are stated here too and compared by a test.
 WIDTH = 8
-END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP = range(10)
+END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP, REGION = range(11)
 _BYTE = np.dtype(np.uint8)
 OWNED = 4096
 """Bytes of an arena up to which each frame keeps its own."""
@@ -122,8 +123,16 @@ class Executable:
         self.enter = entry(self.program)
 
     def steps(self, steps: Sequence[Step]) -> None:
-        for step in steps:
+        for i, step in enumerate(steps):
+            if not step.joins:
+                self.region([step, *itertools.takewhile(lambda s: s.joins, steps[i + 1:])])
             {"kernel": self.kernel, "gemm": self.gemm, "loop": self.loop, "host": self.host}[step.kind](step)
+
+    def region(self, steps: Sequence[Step]) -> None:
+        """The instruction before the kernels of a region: how many there are, and how many chunks they have."""
+        if len(steps) > 1:
+            self.most_operands = max(self.most_operands, sum([len(step.kernel.operands) for step in steps]))
+            self.instruction(REGION, len(steps), sum([step.kernel.chunks for step in steps]))
 
     def instruction(self, *words: int) -> int:
         """Appends an instruction; its position."""

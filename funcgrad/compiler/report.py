@@ -21,6 +21,7 @@ from funcgrad.core.cost import total
 from funcgrad.core.jaxpr import Equation, Jaxpr, Literal, Var, count_equations, subjaxprs
 from funcgrad.core.pretty import Names, Text, equation_lines
 from funcgrad.core.primitive import HOST, Kind, Native
+from funcgrad.tables import amount
 
 NUMBER_WORDS = {"kernel": ("kernel", "kernels"), "gemm": ("matrix product", "matrix products"),
                 "host": ("host step", "host steps"), "loop": ("loop or choice", "loops or choices")}
@@ -88,7 +89,7 @@ def _step_lines(steps: Sequence[Step], number: str, label: Labels) -> list[str]:
             lines.append(f"{head}{'for' if plan.kind == 'loop' else plan.kind:<8}{counted}  ({named}{_source(step.equation)})")
         elif step.kind == "kernel":
             rows = _plural(plan.rows, "row") + (f" in {plan.chunks} chunks of {plan.chunk}" if plan.chunks > 1 else "")
-            lines.append(f"{head}kernel  {named}    {rows}")
+            lines.append(f"{head}kernel  {named}    {rows}{', along with the step before' if step.joins else ''}")
         elif step.kind == "gemm":
             batch = f"{plan.matrices} x " if plan.matrices > 1 else ""
             lines.append(f"{head}gemm    {named}    {batch}{plan.m}x{plan.k} @ {plan.k}x{plan.n}{', added up' * plan.onto}")
@@ -263,8 +264,8 @@ class Report(dict):
             f"{_plural(len(r['host_steps']), 'host step')}",
             *[f"    host        {name}: {reason}{'  ' + place if place else ''}" for name, reason, place in r["host_steps"]],
             *[f"    copy        {text}: {reason}" for text, reason in r["copies"]],
-            f"  a call        {_amount(r['flops'], 'flop')}, {_amount(r['bytes_moved'], 'B')} read and written",
-            f"  memory        {_amount(r['arena_bytes'], 'B')} of arena, {_amount(r['constant_bytes'], 'B')} in "
+            f"  a call        {amount(r['flops'], 'flop')}, {amount(r['bytes_moved'], 'B')} read and written",
+            f"  memory        {amount(r['arena_bytes'], 'B')} of arena, {amount(r['constant_bytes'], 'B')} in "
             f"{_plural(r['constants'], 'constant')}",
             *[f"    donated     input {i}, {aval}: a result takes its memory" for i, aval in r["donated"]],
             f"  compilation   passes {duration(r['passes_seconds'])}, schedule {duration(r['schedule_seconds'])}, kernels "
@@ -349,13 +350,6 @@ def _plural(n: int, word: str) -> str:
 
 def _source(equation: Equation | None) -> str:
     return f", at {equation.source}" if equation is not None and equation.source else ""
-
-
-def _amount(n: float, unit: str) -> str:
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if n >= factor:
-            return f"{n / factor:.3g} {prefix}{unit}"
-    return f"{n:.0f} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,8 @@ what each equation becomes, ``fusion.py`` which of it is one kernel; here the cl
 """
 from __future__ import annotations
 
-from funcgrad.compiler.codegen import Kernel, write_kernel
+from funcgrad.compiler import regions
+from funcgrad.compiler.codegen import CHUNK, Kernel, write_kernel
 from funcgrad.compiler.lowering import Lowering
 from funcgrad.compiler.natives.transposing import blocked_copy
 from funcgrad.compiler.nodes import Cluster, Node, Schedule, Step
@@ -32,6 +33,7 @@ class Scheduler(Lowering):
         steps = self.emit({o for o in outs if type(o) is Var})
         plan = Schedule(inputs, self.consts, [o if type(o) is Literal else self.views[o] for o in outs], self.failure, steps)
         overwrite(plan)
+        plan.steps = regions.arranged(plan.steps)
         return plan
 
     def settled(self, out: Atom) -> Atom:
@@ -117,5 +119,5 @@ class Scheduler(Lowering):
         if native.can_fail:
             writes.append(whole(self.failure, (1,)))
         kernel = Kernel(native.source, [*reads, *writes], [], native.sizes, native.rows, native.chunk, [node],
-                        native.calls_blas)
+                        CHUNK * native.rows // native.chunk, native.calls_blas)
         return Step("kernel", reads, writes, kernel, node.equation)

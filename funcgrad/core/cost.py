@@ -6,12 +6,11 @@ equation its floating point operations and the bytes that it reads and writes.
     total(jaxpr)  ->  Counts(flops=2048, bytes=1536)
 
 Flops are exact for products of matrices and convolutions (a multiplication and an addition count two; padding is multiplied
-too), one for each element
-of an elementwise operation (a comparison, an exponential), and for each element that a reduction takes; other operations say
-what they cost in their ``flops`` slot, else they count their largest operand. What only moves numbers costs none. The bytes
-are those of operands and results, as if nothing were fused; transposes, slices, reshapes and broadcasts read and write
-nothing. A scan counts its steps; a while loop counts as one step, since nobody knows how many it makes; of the branches of a
-cond the most expensive one counts.
+too), one for each element of an elementwise operation (a comparison, an exponential), and one for each element that a
+reduction takes; other operations say what they cost in their ``flops`` slot, else they count their largest operand. What only
+moves numbers costs none. The bytes are those of operands and results, as if nothing were fused; transposes, slices, reshapes
+and broadcasts read and write nothing. A scan counts its steps; a while loop counts as one step, since nobody knows how many
+it makes; of the branches of a cond the most expensive one counts.
 """
 from __future__ import annotations
 

@@ -58,6 +58,14 @@ def prelu(x: Any, alpha: Any) -> Any:
     return fnp.where(above, x, alpha * fnp.where(above, 0, x))
 
 
+def rrelu(x: Any, key: Any = None, lower: float = 1 / 8, upper: float = 1 / 3) -> Any:
+    """x where it is positive, else x times a slope: with a key a random one between the bounds for each element, as in
+    training; without one their mean. Xu et al., "Empirical evaluation of rectified activations", https://arxiv.org/abs/1505.00853.
+    """
+    x = fnp.asarray(x)
+    return prelu(x, (lower + upper) / 2 if key is None else random.uniform(key, x.shape, x.dtype, lower, upper))
+
+
 def threshold(x: Any, threshold: Any, value: Any) -> Any:
     """x where it is larger than ``threshold``, else ``value``."""
     return fnp.where(fnp.greater(x, threshold), x, value)

@@ -41,8 +41,8 @@ class MultiHeadAttention(Composite):
       key_value_heads: heads of keys and values; each serves heads / key_value_heads heads of the query. As many as ``heads``
         unless given.
       memory_features: of ``memory``, if they are not those of x.
-      causal: a position sees itself and those before it.
-      rotary: queries and keys are turned by their positions, with ``rotary_embedding``.
+      causal: a position of x sees itself and those before it; of a memory all.
+      rotary: queries and keys of x are turned by their positions, with ``rotary_embedding``; not with a memory.
       dropout: the rate at which weights are dropped in training.
       bias: whether the four projections have one.
 
@@ -54,8 +54,8 @@ class MultiHeadAttention(Composite):
     cache have none.
 
     With a cache in its state (``init_cache``; the layer must be causal) x continues the positions seen before, and S is the
-    length of the cache. Positions beyond it raise ValueError, or where their number is not known (under ``jit``) give NaN.
-    Calls with a memory leave the cache as it is.
+    length of the cache. Positions beyond it raise ValueError, or where their number is not known (under ``jit``) give NaN
+    from there on. Calls with a memory leave the cache as it is.
 
     Vaswani et al., https://arxiv.org/abs/1706.03762; grouped heads: Ainslie et al., https://arxiv.org/abs/2305.13245.
 
@@ -122,43 +122,48 @@ class MultiHeadAttention(Composite):
         return {"cache": {"key": empty, "value": empty, "seen": fnp.zeros((), np.int32)}}
 
     def forward(self, run: Run, x: Any, *, memory: Any = None, mask: Any = None) -> Any:
-        source = x if memory is None else memory
+        x = fnp.asarray(x)
+        source = x if memory is None else fnp.asarray(memory)
+        if x.ndim < 2 or source.ndim < 2 or source.shape[:-2] != x.shape[:-2]:
+            self.fail("not sequences of the same batch",
+                      f"x of shape {x.shape}" + ("" if memory is None else f", memory of shape {source.shape}"),
+                      "(batch, time, features), and a memory with as many sequences")
         query, key, value = (self._heads(run(name, a)) for name, a in (("query", x), ("key", source), ("value", source)))
-        cache = run.state.get("cache") if memory is None else None
-        rows, masks, known = fnp.arange(query.shape[-3]), [], None
-        if cache:
-            rows, known = rows + cache["seen"], _known(cache["seen"])
-        if self.rotary and memory is None:
-            query, key = rotary_embedding(query, rows), rotary_embedding(key, rows)
-        if cache:
-            cache = self._extended(cache, key, value, known)
-            run.state["cache"], key, value = cache, cache["key"], cache["value"]
-        columns = fnp.arange(key.shape[-3])
-        if self.causal and memory is None:
-            masks.append(columns <= rows[:, None])
+        masks = []
+        if memory is None:
+            cache = run.state.get("cache")
+            rows = fnp.arange(x.shape[-2]) + (cache["seen"] if cache else 0)
+            if self.rotary:
+                query, key = rotary_embedding(query, rows), rotary_embedding(key, rows)
+            if cache:
+                run.state["cache"] = cache = self._extended(cache, key, value)
+                key, value = cache["key"], cache["value"]
+            if self.causal:
+                masks.append(fnp.arange(key.shape[-3]) <= rows[:, None])
         if mask is not None:
-            masks.append(self._checked(mask, (*query.shape[:-3], self.heads, rows.size, columns.size)))
+            masks.append(self._checked(mask, (*query.shape[:-3], self.heads, query.shape[-3], key.shape[-3])))
         y, _ = attend(query, key, value, masks, drop=lambda weights: run("weights", weights))
-        if cache and known is None:
-            y = fnp.where(cache["seen"] <= columns.size, y, np.nan)
         return run("out", y.reshape(*y.shape[:-2], self.features))
 
     def _heads(self, x: Any) -> Any:
         """(..., T, heads * size) as (..., T, heads, size)."""
         return x.reshape(*x.shape[:-1], x.shape[-1] // self._size, self._size)
 
-    def _extended(self, cache: Any, key: Any, value: Any, known: int | None) -> dict[str, Any]:
-        """The cache with these keys and values behind those seen before, of which there are ``known``, if that is known."""
-        room, new = cache["key"].shape, key.shape
+    def _extended(self, cache: Any, key: Any, value: Any) -> dict[str, Any]:
+        """The cache with these keys and values behind those seen before."""
+        room, new, seen = cache["key"].shape, key.shape, cache["seen"]
         if room[:-3] + room[-2:] != new[:-3] + new[-2:] or cache["key"].dtype != key.dtype:
             self.fail("the cache does not fit", f"a cache of type {cache['key'].aval}, keys of type {key.aval}",
                       "equal sizes but for the positions, and one dtype", "init_cache(batch, length) with this batch")
+        known = _known(seen)
         if (known or 0) + new[-3] > room[-3]:
             self.fail("the cache is full", f"{new[-3]} more positions than the {known or 0} seen", f"at most {room[-3]}",
                       "init_cache(batch, length) with the length of the longest sequence")
-        start = (0,) * (len(room) - 3) + (cache["seen"], 0, 0)
+        if known is None:  # one NaN among the values makes all later results NaN
+            value = fnp.where(seen + new[-3] <= room[-3], value, np.nan)
+        start = (0,) * (len(room) - 3) + (seen, 0, 0)
         return {"key": lax.dynamic_update_slice(cache["key"], key, start),
-                "value": lax.dynamic_update_slice(cache["value"], value, start), "seen": cache["seen"] + new[-3]}
+                "value": lax.dynamic_update_slice(cache["value"], value, start), "seen": seen + new[-3]}
 
     def _checked(self, mask: Any, expected: tuple[int, ...]) -> Any:
         """The mask, if it is one for weights of this shape. Raises ValueError otherwise."""

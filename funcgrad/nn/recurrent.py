@@ -235,12 +235,7 @@ class Recurrent(Layer):
 
 @dataclass(frozen=True)
 class _Stack(Composite):
-    """``layers`` recurrent layers on top of each other, ``"0"``, ``"1"``, ...; the parameters of each are its cell's.
-
-    With ``bidirectional`` each has a second cell, ``"0_reverse"``, ..., that goes from the last time to the first, and gives
-    the outputs of both side by side: (..., time, 2 * features). ``dropout`` is the rate between layers. ``apply`` takes
-    ``mask``, as that of ``Recurrent``.
-    """
+    """Recurrent layers on top of each other, see ``RNN``."""
 
     in_features: int | None
     features: int
@@ -249,6 +244,10 @@ class _Stack(Composite):
     dropout: float = 0.0
     bias: bool = True
     dtype: Any = np.float32
+
+    def __post_init__(self) -> None:
+        if self.layers < 1:
+            self.fail("nothing to run", f"layers={self.layers}", "one layer or more")
 
     def cell(self, in_features: int | None) -> Cell:
         """The cell of a layer with inputs of this size."""
@@ -273,7 +272,20 @@ class _Stack(Composite):
 
 @dataclass(frozen=True)
 class RNN(_Stack):
-    """``RNNCell`` over time, in one or more layers.
+    """``RNNCell`` over time: (batch, time, in_features) gives (batch, time, features).
+
+    Args:
+      in_features: None takes it from the example of ``init``.
+      features: of the carry, and of the output at each time.
+      layers: how many, each of the outputs of the one before.
+      bidirectional: each layer has a second cell that goes from the last time to the first, and gives the outputs of both
+        side by side, 2 * features.
+      dropout: the rate between layers, in training.
+      bias, dtype: of the cells.
+      activation: as in ``RNNCell``.
+
+    Parameters: those of the cells "0", "0_reverse", "1", ... ``apply`` takes ``mask``, bools (batch, time), see ``Recurrent``.
+    With the state of ``init_cache(batch)`` it returns the carries after the last step, and another call goes on from there.
 
     >>> layer = RNN(3, 4, layers=2, bidirectional=True)
     >>> params, _ = layer.init(fg.random.key(0))
@@ -289,7 +301,7 @@ class RNN(_Stack):
 
 @dataclass(frozen=True)
 class LSTM(_Stack):
-    """``LSTMCell`` over time, in one or more layers.
+    """``LSTMCell`` over time. Arguments, parameters and options are those of ``RNN``; ``forget_bias`` as in ``LSTMCell``.
 
     >>> layer = LSTM(3, 4)
     >>> params, _ = layer.init(fg.random.key(0))
@@ -307,7 +319,7 @@ class LSTM(_Stack):
 
 @dataclass(frozen=True)
 class GRU(_Stack):
-    """``GRUCell`` over time, in one or more layers.
+    """``GRUCell`` over time. Arguments, parameters and options are those of ``RNN``.
 
     >>> layer = GRU(3, 4)
     >>> params, _ = layer.init(fg.random.key(0))

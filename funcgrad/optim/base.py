@@ -295,6 +295,8 @@ def norm_of(x: Any, least: Any = 0.0) -> Any:
 
 
 def at_least_zero(what: str, value: Any, instead: str) -> None:
-    """Raises ValueError for a number that is negative, infinite or NaN; arrays are not looked at."""
+    """Raises ValueError for a number that is negative, infinite or NaN, TypeError for no number; arrays are not looked at."""
+    if not isinstance(value, numbers.Real) and not hasattr(value, "dtype"):
+        raise TypeError(message(f"optim: {what} must be a number", f"{value!r} of type {type(value).__name__}", None, instead))
     if isinstance(value, numbers.Real) and not 0 <= value < math.inf:
         raise ValueError(message(f"optim: {what} must be a number of at least 0", repr(value), None, instead))

@@ -3,6 +3,7 @@
 In: updates that lead downhill, and to ``update`` the keyword arguments ``value_fn``, the function, and its ``value`` and
 ``grad`` at the parameters; further ones are passed to ``value_fn`` under their names. Out: the updates times a step size, and a
 state with value and gradient at the new parameters, which ``value_and_grad_from_state`` takes instead of computing them again.
+A search is a loop until a condition holds: forward mode differentiates it, reverse mode does not.
 
     >>> def f(x): return fnp.sum(x ** 2)
     >>> search, x = scale_by_backtracking_linesearch(max_backtracking_steps=15), fnp.array([2.0])

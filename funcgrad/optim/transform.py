@@ -154,12 +154,17 @@ def scale_by_trust_ratio(min_norm: Any = 0.0, trust_coefficient: Any = 1.0, eps:
 
     You et al. 2020, arXiv:1904.00962; ``min_norm`` is the least norm that is taken.
     """
-    def scaled(u: Any, p: Any) -> Any:
+    def ratio(u: Any, p: Any) -> Any:
         size, step = norm_of(p, min_norm), norm_of(u, min_norm)
         none = (size == 0) | (step == 0)
-        return u * fnp.where(none, 1, trust_coefficient * size / (fnp.where(none, 1, step) + eps)).astype(u.dtype)
+        return fnp.where(none, 1, trust_coefficient * size / (fnp.where(none, 1, step) + eps)).astype(u.dtype)
 
-    return stateless(lambda updates, params: each(scaled, updates, needed(params, "scale_by_trust_ratio")))
+    def scaled(updates: Any, params: Any) -> Any:
+        # All ratios come before the updates, which then are one region of the compiled program.
+        ratios = each(ratio, updates, needed(params, "scale_by_trust_ratio"))
+        return tree.map(lambda u, r: u * r, updates, ratios)
+
+    return stateless(scaled)
 
 
 def scale_by_param_block_norm(min_scale: Any = 1e-3) -> GradientTransformation:

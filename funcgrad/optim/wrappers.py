@@ -27,6 +27,7 @@ from funcgrad.optim.base import (
     GradientTransformationExtraArgs,
     each,
     increment,
+    like,
     named,
     no_steps,
     with_extra_args_support,
@@ -144,18 +145,17 @@ def partition(transforms: Mapping[Hashable, GradientTransformation], param_label
 
     Raises ValueError, when ``init`` is called, for labels without a transformation.
     """
-    groups = {label: (lambda params, label=label: tree.map(lambda x: x == label, _resolved(param_labels, params)))
-              for label in transforms}
-    parts = {label: masked(transforms[label], groups[label], mask_compatible_extra_args=mask_compatible_extra_args)
-             for label in transforms}
+    def has(label: Hashable) -> Callable[[Any], Any]:
+        return lambda params: tree.map(lambda x: x == label, _resolved(param_labels, params))
+
+    parts = {label: masked(part, has(label), mask_compatible_extra_args=mask_compatible_extra_args)
+             for label, part in transforms.items()}
 
     def init(params: Any) -> PartitionState:
-        unknown = {str(path): label for path, label in
-                   [(named(path), label) for path, label in tree.leaves_with_path(_resolved(param_labels, params))]
-                   if label not in parts}
+        unknown = [f"{named(path) or 'all'}: {label!r}" for path, label in
+                   tree.leaves_with_path(_resolved(param_labels, params)) if label not in parts]
         if unknown:
-            raise ValueError(message("optim.partition: labels without a transformation",
-                                     "; ".join([f"{path or 'all'}: {label!r}" for path, label in unknown.items()][:8]),
+            raise ValueError(message("optim.partition: labels without a transformation", "; ".join(unknown[:8]),
                                      ", ".join(map(repr, parts))))
         return PartitionState({label: part.init(params) for label, part in parts.items()})
 
@@ -227,8 +227,10 @@ def inject_hyperparams(inner_factory: Callable[..., GradientTransformation], sta
             values = dict(state.hyperparams)
             for name, schedule in schedules.items():
                 values[name] = fnp.asarray(schedule(state.count), values[name].dtype)
-            updates, inner_state = inner(values).update(updates, state.inner_state, params, **extra)
-            return updates, InjectHyperparamsState(increment(state.count), values, inner_state)
+            new, inner_state = inner(values).update(updates, state.inner_state, params, **extra)
+            # Numbers in the state have one dtype, and would widen what belongs to narrower parameters.
+            inner_state = like(inner_state, state.inner_state)
+            return like(new, updates), InjectHyperparamsState(increment(state.count), values, inner_state)
 
         return GradientTransformationExtraArgs(init, update)
 
@@ -249,6 +251,8 @@ class MultiSteps:
 
     def __init__(self, opt: GradientTransformation, every_k_schedule: int | Callable[[Any], Any], use_grad_mean: bool = True,
                  should_skip_update_fn: Callable | None = None, accumulator_dtype: Any = None):
+        if not callable(every_k_schedule) and every_k_schedule < 1:
+            raise ValueError(message("optim.MultiSteps: every_k_schedule must be at least 1", every_k_schedule))
         self._opt = with_extra_args_support(opt)
         self._every_k = every_k_schedule if callable(every_k_schedule) else lambda step: every_k_schedule
         self._use_grad_mean, self._dtype = use_grad_mean, accumulator_dtype
@@ -274,16 +278,13 @@ class MultiSteps:
         def add(g: Any, mean: Any) -> Any:
             return (mean + (g - mean) / (state.mini_step + 1) if self._use_grad_mean else mean + g).astype(mean.dtype)
 
-        total = tree.map(lambda g, a: fnp.where(skip, a, add(g, a)), updates, state.acc_grads)
+        total = each(lambda g, a: fnp.where(skip, a, add(g, a)), updates, state.acc_grads)
         mini_step = fnp.where(skip, state.mini_step, increment(state.mini_step))
         full = ~skip & (mini_step == self._every_k(state.gradient_step))
 
         def step(total: Any, inner: Any) -> tuple[Any, Any, Any]:
-            new, inner = self._opt.update(like_updates(total), inner, params, **extra)
-            return new, inner, tree.map(fnp.zeros_like, total)
-
-        def like_updates(total: Any) -> Any:
-            return tree.map(lambda a, g: a.astype(g.dtype), total, updates)
+            new, following = self._opt.update(like(total, updates), inner, params, **extra)
+            return like(new, updates), like(following, inner), tree.map(fnp.zeros_like, total)
 
         def wait(total: Any, inner: Any) -> tuple[Any, Any, Any]:
             return tree.map(fnp.zeros_like, updates), inner, total
@@ -332,9 +333,13 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: int) 
     def update(updates: Any, state: ApplyIfFiniteState, params: Any = None, **extra: Any) -> tuple[Any, ApplyIfFiniteState]:
         finite = all_finite(updates)
         count = fnp.where(finite, 0, increment(state.notfinite_count)).astype(np.int32)
-        updates, inner_state = lax.cond(
-            finite | (count > max_consecutive_errors), lambda g, s: inner.update(g, s, params, **extra),
-            lambda g, s: (tree.map(fnp.zeros_like, g), s), updates, state.inner_state)
+
+        def step(g: Any, inner_state: Any) -> tuple[Any, Any]:
+            new, following = inner.update(g, inner_state, params, **extra)
+            return like(new, g), like(following, inner_state)
+
+        updates, inner_state = lax.cond(finite | (count > max_consecutive_errors), step,
+                                        lambda g, s: (tree.map(fnp.zeros_like, g), s), updates, state.inner_state)
         total = fnp.where(finite, state.total_notfinite, increment(state.total_notfinite)).astype(np.int32)
         return updates, ApplyIfFiniteState(count, finite, total, inner_state)
 

@@ -70,7 +70,7 @@ def explain(loss: Loss, value: float, epoch: int, last: Call, before: Call | Non
     if error is not None:
         first, *rest = str(error).splitlines()
         lines += [("cause:", first), *[("", line) for line in rest]]
-    if "instead:" not in str(error) and data is None:
+    if data is None and "instead:" not in str(error) and (error is None or isinstance(error, FloatingPointError)):
         lines.append(("instead:", "a lower learning rate or clipped gradients, where values grow from step to step"))
     step, epoch = last.count + 1, epoch + 1
     text = message("fit: the loss is not finite", f"{value} in step {step}, in epoch {epoch}")
@@ -112,23 +112,25 @@ class _Model:
 
 
 def _first_layer(loss: Loss, call: Call) -> str | None:
-    """The path of the first layer whose output is not finite, "" if there is none, None if no layer was seen."""
+    """The path of the first layer whose output is not finite, "" if there is none, None if that is not known.
+
+    A layer that runs under ``vmap`` or inside of a loop has no output of its own.
+    """
     params, state, batch, key = call.arguments
     try:
         with disable_jit(), np.errstate(all="ignore"):
             outputs = nn.capture(_Model(loss), params, state, batch, key)[2]
     except Exception:  # what is wrong is said by the replay
         return None
-    if not outputs:
-        return None
-    return next((path for path, y in outputs.items() if not all(map(_finite, tree.leaves(y)))), "")
+    for path, y in outputs.items():
+        leaves = tree.leaves(y)
+        if not all([isinstance(x, DeviceArray) for x in leaves]):
+            return None
+        if not all(map(_finite, leaves)):
+            return path
+    return "" if outputs else None
 
 
 def _finite(x: Any) -> bool:
-    """Whether all elements are finite, as far as they are known: a layer inside of a scan has outputs for many steps."""
-    if not isinstance(x, (DeviceArray, np.ndarray, np.generic, float)):
-        return True
     data = np.asarray(x)
     return not dtypes.is_inexact(data.dtype) or bool(np.isfinite(data).all())
-
-

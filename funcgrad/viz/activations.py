@@ -30,6 +30,8 @@ BOUNDS: dict[Callable, tuple[float, float]] = {
     nn.tanh: (-1, 1), fnp.tanh: (-1, 1), nn.hard_tanh: (-1, 1), nn.soft_sign: (-1, 1), nn.sigmoid: (0, 1),
     nn.hard_sigmoid: (0, 1), nn.relu6: (0, 6)}
 """Between which numbers the results of an activation lie."""
+MOVES = (nn.Flatten, nn.Dropout)
+"""Layers that have no units of their own."""
 SATURATED = 0.01
 """So near to a bound, as a share of the range, a result is saturated: its derivative is almost zero."""
 
@@ -114,6 +116,6 @@ def _row(path: tuple[str, ...], layer: nn.Layer, y: Any) -> ActivationRow:
         saturated = float(np.sum((every <= bounds[0] + margin) | (every >= bounds[1] - margin))) / count
     with np.errstate(invalid="ignore", over="ignore"):
         mean, std = (float(np.mean(every)), float(np.std(every))) if every.size else (0.0, 0.0)
-    units = [a.reshape(-1, a.shape[-1]) for a in arrays if a.ndim and a.size]
+    units = [a.reshape(-1, a.shape[-1]) for a in arrays if a.ndim and a.size and not isinstance(layer, MOVES)]
     return ActivationRow(".".join(path) or "(model)", str(layer), mean, std, float(np.sum(every == 0)) / count, saturated,
                          sum(int(np.sum(~a.any(axis=0))) for a in units), sum(a.shape[1] for a in units))

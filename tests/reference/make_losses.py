@@ -107,6 +107,7 @@ TORCH = {
     "sigmoid_binary_cross_entropy": (lambda x, t: F.binary_cross_entropy_with_logits(x, t, **none), X, BINARY),
     "sigmoid_binary_cross_entropy pos_weight": (
         lambda x, t, w: F.binary_cross_entropy_with_logits(x, t, pos_weight=w.detach(), **none), X, SOFT, WEIGHTS),
+    "binary_cross_entropy": (lambda p, t: F.binary_cross_entropy(p, t.detach(), **none), SOFT, BINARY),
     "sigmoid_focal_loss": (lambda x, t: focal(x, t.detach()), X, BINARY),
     "multilabel_soft_margin_loss": (
         lambda x, t, w: F.multilabel_soft_margin_loss(x, t.detach(), w.detach(), **none), X, BINARY, WEIGHTS),
@@ -127,6 +128,7 @@ TORCH = {
     "pairwise_distance": (lambda x, y: F.pairwise_distance(x, y), X, Y),
     "softmin": (lambda x: F.softmin(x, dim=1), X),
     "prelu": (lambda x, a: F.prelu(x, a), X, positive(C)),
+    "rrelu": (F.rrelu, X),
     "hard_shrink": (lambda x: F.hardshrink(x, 0.7), X),
     "soft_shrink": (lambda x: F.softshrink(x, 0.7), X),
     "tanh_shrink": (F.tanhshrink, X),

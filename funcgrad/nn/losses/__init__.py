@@ -13,6 +13,7 @@ label that is not a class, raise ValueError where they are known (not under ``ji
 one, else those of ``torch.nn.functional``.
 """
 from funcgrad.nn.losses.classification import (
+    binary_cross_entropy,
     dice_loss,
     hinge_loss,
     multi_margin_loss,
@@ -47,9 +48,9 @@ from funcgrad.nn.losses.regression import (
 )
 
 __all__ = [
-    "absolute_error", "contrastive_loss", "cosine_embedding_loss", "ctc_loss", "dice_loss", "gaussian_nll",
-    "hinge_embedding_loss", "hinge_loss", "huber_loss", "info_nce", "kl_divergence", "log_cosh", "margin_ranking_loss",
-    "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "nt_xent", "poisson_nll", "quantile_loss",
-    "sigmoid_binary_cross_entropy", "sigmoid_focal_loss", "smooth_l1_loss", "soft_margin_loss", "softmax_cross_entropy",
-    "softmax_cross_entropy_with_integer_labels", "squared_error", "triplet_margin_loss",
+    "absolute_error", "binary_cross_entropy", "contrastive_loss", "cosine_embedding_loss", "ctc_loss", "dice_loss",
+    "gaussian_nll", "hinge_embedding_loss", "hinge_loss", "huber_loss", "info_nce", "kl_divergence", "log_cosh",
+    "margin_ranking_loss", "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss", "nt_xent", "poisson_nll",
+    "quantile_loss", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss", "smooth_l1_loss", "soft_margin_loss",
+    "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels", "squared_error", "triplet_margin_loss",
 ]

@@ -174,6 +174,25 @@ def sigmoid_binary_cross_entropy(logits: Any, labels: Any, *, pos_weight: Any = 
     return reduced(losses, reduction, where)
 
 
+def binary_cross_entropy(probabilities: Any, labels: Any, *, reduction: str = "none", where: Any = None) -> Any:
+    """-labels * log(probabilities) - (1 - labels) * log(1 - probabilities), element by element.
+
+    Each logarithm is at least -100, as in torch. Where there are logits, ``sigmoid_binary_cross_entropy`` is more exact and has
+    the better derivative.
+    """
+    probabilities, labels = counted(where, probabilities, labels)
+    _check_probabilities("binary_cross_entropy", labels)
+    check_values("binary_cross_entropy", "probability", probabilities, lambda v: (v >= 0) & (v <= 1), "numbers from 0 to 1",
+                 "sigmoid_binary_cross_entropy for logits")
+
+    def log(p: Any) -> Any:
+        possible = fnp.greater(p, 0)
+        return fnp.where(possible, fnp.maximum(fnp.log(fnp.where(possible, p, 1)), -100), -100)
+
+    return elementwise("binary_cross_entropy", lambda p, t: -t * log(p) - (1 - t) * log(1 - p), probabilities, labels,
+                       reduction, where)
+
+
 def sigmoid_focal_loss(logits: Any, labels: Any, *, alpha: float | None = None, gamma: float = 2.0, reduction: str = "none",
                        where: Any = None) -> Any:
     """``sigmoid_binary_cross_entropy`` times (1 - p)**gamma, p the probability of the label: what is easy counts less.

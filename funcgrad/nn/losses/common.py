@@ -32,9 +32,12 @@ def reduced(losses: Any, reduction: str, where: Any = None, weights: Any = None)
         raise ValueError(message("unknown reduction", repr(reduction), "'none', 'mean' or 'sum'"))
     if weights is None and where is None:
         return fnp.mean(losses) if fnp.size(losses) else fnp.sum(losses)
+    if not fnp.issubdtype(losses.dtype, fnp.inexact):
+        losses = losses.astype(np.float64)
+    wide = fnp.promote_types(losses.dtype, np.float32)  # in float16 a sum or a count may be too large
     weights = fnp.ones_like(losses) if weights is None else weights
-    total = fnp.sum(weights if where is None else fnp.where(where, weights, 0))
-    return fnp.sum(losses) / fnp.where(fnp.equal(total, 0), 1, total)
+    total = fnp.sum(weights if where is None else fnp.where(where, weights, 0), dtype=wide)
+    return (fnp.sum(losses, dtype=wide) / fnp.where(fnp.equal(total, 0), 1, total)).astype(losses.dtype)
 
 
 def _mask(where: Any, shape: tuple[int, ...]) -> Any:

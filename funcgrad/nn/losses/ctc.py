@@ -66,27 +66,36 @@ def _log_likelihood(logs: Any, labels: Any, times: Any, counts: Any, blank: int)
     From one step to the next, the place stays, moves by one, or skips a blank between two labels that differ.
     """
     batch, n = labels.shape
-    places = fnp.full((batch, 2 * n + 1), blank, labels.dtype).at[:, 1::2].set(labels)
+    between = fnp.full((batch, n), blank, labels.dtype)
+    places = fnp.reshape(fnp.stack([between, labels], -1), (batch, 2 * n))
+    places = fnp.concatenate([places, fnp.full((batch, 1), blank, labels.dtype)], 1)
     said = fnp.moveaxis(fnp.take_along_axis(logs, places[:, None, :], axis=2, mode="clip"), 1, 0)  # [time, batch, places]
-    is_label = np.arange(2 * n + 1) % 2 == 1
-    skips = fnp.logical_and(is_label, fnp.not_equal(places, fnp.roll(places, 2, axis=1)))
-    skips = skips.at[:, :2].set(False)
-    nowhere = fnp.full((batch, 2), -np.inf, logs.dtype)
+    before = fnp.concatenate([fnp.full((batch, 2), -1, labels.dtype), places[:, :-2]], 1) if n else places
+    place = np.arange(2 * n + 1)
+    skips = fnp.logical_and((place % 2 == 1) & (place > 1), fnp.not_equal(places, before))
+    nowhere = np.full((batch, 2), -np.inf, logs.dtype)
 
     def step(here: Any, inputs: Any) -> tuple[Any, None]:
         t, says = inputs
         padded = fnp.concatenate([nowhere, here], axis=1)
-        ways = fnp.stack([here, padded[:, 1:-1], fnp.where(skips, padded[:, :-2], -np.inf)])
-        moved = logsumexp(ways, 0) + says
+        moved = _log_sum(here, padded[:, 1:-1], fnp.where(skips, padded[:, :-2], -np.inf)) + says
         return fnp.where(fnp.less(t, times)[:, None], moved, here), None
 
     # Before the first step one stands on the first blank, from which the first label can be reached.
-    start = fnp.full((batch, 2 * n + 1), -np.inf, logs.dtype).at[:, 0].set(0)
-    last, _ = lax.scan(step, start, (fnp.arange(logs.shape[1]), said))
+    start = np.broadcast_to(np.where(place == 0, 0, -np.inf).astype(logs.dtype), (batch, 2 * n + 1))
+    last, _ = lax.scan(step, start, (np.arange(logs.shape[1]), said))
     # At the end one stands on the last label or on the blank behind it.
-    place, end = np.arange(2 * n + 1), 2 * counts[:, None]
-    ends = fnp.logical_or(fnp.equal(place, end), fnp.equal(place, end - 1))
+    ends = fnp.logical_or(fnp.equal(place, 2 * counts[:, None]), fnp.equal(place, 2 * counts[:, None] - 1))
     return logsumexp(fnp.where(ends, last, -np.inf), 1)
+
+
+def _log_sum(a: Any, b: Any, c: Any) -> Any:
+    """log(exp(a) + exp(b) + exp(c)), element by element; where all are -inf, with derivative 0."""
+    top = lax.stop_gradient(fnp.maximum(fnp.maximum(a, b), c))
+    possible = fnp.greater(top, -np.inf)
+    top = fnp.where(possible, top, 0)
+    total = fnp.exp(a - top) + fnp.exp(b - top) + fnp.exp(c - top)
+    return fnp.where(possible, fnp.log(fnp.where(possible, total, 1)) + top, -np.inf)
 
 
 def _check_types(logits: Any, labels: Any, blank: int) -> None:
