@@ -89,6 +89,8 @@ def __getattr__(name: str):
         return _importlib.import_module(f"funcgrad.{name}")
     if name in _TOOLS:
         return getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
+    if name in ("backward_steps", "draw"):
+        return getattr(_importlib.import_module("funcgrad.viz"), name)
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 

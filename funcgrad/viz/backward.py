@@ -20,12 +20,14 @@ from funcgrad.core.jaxpr import Equation, Var
 from funcgrad.core.primitive import Kind, Partials
 from funcgrad.core.stage import stage
 from funcgrad.core.types import Zero, shaped_array
-from funcgrad.errors import message
+from funcgrad.errors import locate, message
 from funcgrad.jit import disable_jit
+from funcgrad.ops.callback import silent
 from funcgrad.ops.elementwise import add
 from funcgrad.ops.structural import instantiate
+from funcgrad.passes.folding import fold
 from funcgrad.transforms.derivatives import quiet
-from funcgrad.transforms.linearize import linearize_flat
+from funcgrad.transforms.linearize import Tape, linearize_flat
 from funcgrad.transforms.transpose import backward
 from funcgrad.viz.expressions import expression, number_text
 from funcgrad.viz.record import Recording
@@ -81,6 +83,8 @@ def backpropagate(recording: Recording, names: dict[Var, str], what: str) -> Bac
     if len(avals) != 1 or avals[0].shape or dtypes.kind(avals[0].dtype) != "f":
         raise TypeError(message(f"{what}: the function must return one real number", ", ".join(map(str, avals)), None,
                                 "a sum of the results, or one of them"))
+    if not recording.values and jaxpr.in_vars:
+        raise TypeError(message(f"{what}: a gradient needs values", "arguments known by shape and dtype", "arrays and numbers"))
     reached = {v for v in jaxpr.in_vars if dtypes.is_inexact(v.aval.dtype)}
     for e in jaxpr.equations:
         if any(a in reached for a in e.inputs):
@@ -89,13 +93,18 @@ def backpropagate(recording: Recording, names: dict[Var, str], what: str) -> Bac
     cotangents, out = result.cotangents, jaxpr.outs[0]
     if out in reached:
         cotangents[out] = DeviceArray(np.ones((), avals[0].dtype)[()])
-    with quiet(), disable_jit():
+    with quiet(), disable_jit(), silent():
         for e in reversed(jaxpr.equations):
             given = [cotangents.get(v) for v in e.outs]
             if all(ct is None for ct in given):
                 continue
             turn = Turn(e, given)
-            for contribution in _contributions(recording, e, given, reached, names):
+            try:
+                found = _contributions(recording, e, given, reached, names)
+            except Exception as error:
+                locate(error, e.source)
+                raise
+            for contribution in found:
                 v = contribution.variable
                 contribution.before = cotangents.get(v)
                 cotangents[v] = contribution.total = contribution.value if contribution.before is None else \
@@ -119,11 +128,13 @@ def _contributions(recording: Recording, e: Equation, given: list[Any], reached:
         return []
     formulas = _formulas(e, [ct is not None for ct in given], active, names)
     derivatives = _derivatives(e, tape, indices, outs, chosen)
+    rows = zip(chosen, positions, found, formulas, derivatives, strict=True)
     return [Contribution(v, i, ct, None, None, formula, derivative)  # type: ignore[arg-type]
-            for v, i, ct, formula, derivative in zip(chosen, positions, found, formulas, derivatives, strict=True) if ct is not None]
+            for v, i, ct, formula, derivative in rows if ct is not None]
 
 
-def _derivatives(e: Equation, tape: Any, indices: Sequence[int | None], outs: Sequence[Any], chosen: Sequence[Any]) -> list[Any]:
+def _derivatives(e: Equation, tape: Tape, indices: Sequence[int | None], outs: Sequence[Any],
+                 chosen: Sequence[Any]) -> list[Any]:
     """The local derivative by each of the chosen operands, as far as it is small or elementwise."""
     nothing = [None] * len(chosen)
     if len(outs) != 1 or indices[0] is None:
@@ -164,6 +175,7 @@ def _formulas(e: Equation, given: list[bool], active: list[bool], names: dict[Va
 
     jaxpr, _ = stage(pull, [*symbols.avals, *[shaped_array(v.aval.shape, v.aval.dtype) for v in chosen]])
     inputs = [*symbols.names, *[f"d{names[v]}" for v in chosen]]
+    jaxpr = fold(jaxpr)
     texts = [expression(jaxpr.replace(outs=(out,)), inputs, known) for out in jaxpr.outs]
     return [text if len(text) <= LONG_FORMULA else unsaid for text in texts]
 
@@ -176,7 +188,7 @@ def local_formula(e: Equation, position: int, names: dict[Var, str]) -> str:
     symbols = _Symbols(e, names)
     jaxpr, _ = stage(lambda out, *args: [rule.entries[position](out, *symbols.operands(args), **e.params)],
                      [shaped_array(e.outs[0].aval.shape, e.outs[0].aval.dtype), *symbols.avals])
-    text = expression(jaxpr, [names[e.outs[0]], *symbols.names])
+    text = expression(fold(jaxpr), [names[e.outs[0]], *symbols.names])
     return text if len(text) <= LONG_FORMULA else ""
 
 

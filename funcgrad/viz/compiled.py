@@ -1,8 +1,8 @@
 """The schedule of a compiled program as a graph, and its memory over time.
 
-In: ``fg.jit(f).lower(*args)``. Out: a scene in which each step, a kernel, matrix product, loop or host call, is a box around the
-equations that it computes; and a ``MemoryDrawing``: each buffer of the arena is a rectangle, from the first step that needs it to
-the last, and from its first byte to its last.
+In: ``fg.jit(f).lower(*args)``. Out: a scene in which each step, a kernel, matrix product, loop or host call, is a box around
+the equations that it computes; and a ``MemoryDrawing``: each buffer of the arena is a rectangle, from the first step that needs
+it to the last, and from its first byte to its last.
 """
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from funcgrad.compiler.nodes import Plan, Schedule, Step
 from funcgrad.compiler.report import Labels, every_equation, walk, what
 from funcgrad.compiler.schedule import schedule
 from funcgrad.core.jaxpr import Equation, Jaxpr, Literal, Named, Var
+from funcgrad.core.pretty import Names
 from funcgrad.debug.user_names import user_names
 from funcgrad.jit import Lowered
 from funcgrad.transforms.derivatives import quiet
-from funcgrad.viz.expressions import short
 from funcgrad.viz.files import png, save_picture
 from funcgrad.viz.graph import Scene, plural, scene_of
 from funcgrad.viz.record import Recording
-from funcgrad.viz.svg import FILLS, INK, PALE, STROKES, document, element, group
+from funcgrad.viz.render import CHARACTER
+from funcgrad.viz.svg import ACCENT, FILLS, INK, PALE, STROKES, document, element, group, number
 
 
 def planned(lowered: Lowered) -> tuple[Jaxpr, Schedule]:
@@ -42,7 +43,13 @@ def schedule_scene(lowered: Lowered) -> Scene:
     equations = [Equation(e.primitive, e.inputs, e.outs, e.params, e.source, e.scope, (boxes[step_of[e]],) if boxes else ())
                  for e in order]
     jaxpr = program.replace(equations=tuple(equations))
-    return scene_of(Recording(lowered.name, jaxpr, {}, user_names(jaxpr)))
+    letters = Names()
+    names = {v: letters(v) for v in (*program.const_vars, *program.in_vars)}  # as in the text of the schedule
+    scene = scene_of(Recording(lowered.name, jaxpr, {}, {**user_names(jaxpr), **names}))
+    for box in scene.boxes:
+        if box.kind == "group":
+            box.color = plan.steps[int(box.rows[0].parts[0][0].partition(" ")[0]) - 1].kind
+    return scene
 
 
 def _title(step: Step) -> str:
@@ -86,8 +93,8 @@ def _steps_of_equations(program: Jaxpr, plan: Schedule, made: dict[Var, Equation
 
 # ---------------------------------------------------------------- memory
 
-LEFT, TOP, WIDTH, HEIGHT, LEGEND = 84.0, 46.0, 640.0, 300.0, 26.0
-COLORS = ("elementwise", "contraction", "reduction", "control", "opaque", "input")
+LEFT, TOP, WIDTH, HEIGHT = 84.0, 46.0, 640.0, 300.0
+PALETTE = ("elementwise", "contraction", "reduction", "control", "opaque", "input")
 
 
 class MemoryDrawing:
@@ -125,28 +132,29 @@ class MemoryDrawing:
                            font_weight="bold")]
         content.append(element("rect", x=LEFT, y=TOP, width=WIDTH, height=HEIGHT, fill="#ffffff", stroke="#ccd2dc"))
         for i, (name, first, last, offset, nbytes) in enumerate(self.buffers):
-            kind = COLORS[i % len(COLORS)]
+            kind = PALETTE[i % len(PALETTE)]
             x, y = LEFT + (first - 1) * each, TOP + HEIGHT - (offset + nbytes) * scale
             width, height = (last - first + 1) * each, nbytes * scale
             parts = [element("title", f"{name}\n{nbytes:,} bytes at {offset:,}, steps {first} to {last}"),
                      element("rect", x=x, y=y, width=width, height=height, fill=FILLS[kind], stroke=STROKES[kind])]
-            if height > 12 and width > 30:
-                parts.append(element("text", short(name, max(int(width / 6.7) - 1, 2)), x=x + 4, y=y + min(height / 2 + 4, 14), fill=INK))
+            fitting = [text for text in (name, name.partition(":")[0]) if len(text) * CHARACTER + 6 < width]
+            if height > 12 and fitting:
+                parts.append(element("text", fitting[0], x=x + 4, y=y + min(height / 2 + 4, 14), fill=INK))
             content.append(group(*parts, class_="fg-buffer"))
         heights = [TOP + HEIGHT - self.used(p) * scale for p in range(1, self.length + 1)]
-        line = "".join(f"{'M' if i == 0 else 'L'}{LEFT + i * each:.1f},{y:.1f}H{LEFT + (i + 1) * each:.1f}" for i, y in enumerate(heights))
-        if line:
-            content.append(element("path", element("title", "bytes in use"), True, d=line, fill="none", stroke="#b3470b",
-                                   stroke_width="1.6"))
+        line = "".join(f"{'L' if i else 'M'}{number(LEFT + i * each)},{number(y)}H{number(LEFT + (i + 1) * each)}"
+                       for i, y in enumerate(heights))
+        content.append(element("path", element("title", "bytes in use"), True, d=line or "M0,0", fill="none", stroke=ACCENT,
+                               stroke_width="1.6"))
+        small = {"fill": PALE, "font_size": "9.5"}
         for part in (0, 0.5, 1):
-            content.append(element("text", f"{int(self.arena * part):,} B", x=LEFT - 6, y=TOP + HEIGHT * (1 - part) + 4, fill=PALE,
-                                   text_anchor="end", font_size="9.5"))
-        gap = max(1, -(-self.length // 20))
-        for p in range(0, self.length, gap):
-            content.append(element("text", str(p + 1), x=LEFT + (p + 0.5) * each, y=TOP + HEIGHT + 14, fill=PALE, text_anchor="middle",
-                                   font_size="9.5"))
+            content.append(element("text", f"{int(self.arena * part):,} B", x=LEFT - 6, y=TOP + HEIGHT * (1 - part) + 4,
+                                   text_anchor="end", **small))
+        for p in range(0, self.length, max(1, -(-self.length // 20))):
+            content.append(element("text", str(p + 1), x=LEFT + (p + 0.5) * each, y=TOP + HEIGHT + 14, text_anchor="middle",
+                                   **small))
         content.append(element("text", "step", x=LEFT + WIDTH, y=TOP + HEIGHT + 28, fill=PALE, text_anchor="end"))
-        content.append(element("text", "bytes in use", x=LEFT, y=TOP + HEIGHT + 28, fill="#b3470b"))
+        content.append(element("text", "bytes in use", x=LEFT, y=TOP + HEIGHT + 28, fill=ACCENT))
         return document(content, LEFT + WIDTH + 20, TOP + HEIGHT + 40, f"memory of {self.name}")
 
     def save(self, path: Any) -> None:

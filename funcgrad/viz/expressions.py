@@ -65,7 +65,7 @@ def operation(equation: Equation, names: dict[Var, str]) -> str:
     >>> operation(program.equations[0], {program.in_vars[0]: "x"})
     'x * 2'
     """
-    return _operation(equation, lambda atom: (_atom(atom, names), ATOM))[0]
+    return _operation(equation, lambda atom: _literal(atom) if type(atom) is Literal else (names[atom], ATOM))[0]
 
 
 def expression(jaxpr: Jaxpr, inputs: Sequence[str], known: Callable[[Equation, list[str]], str | None] | None = None) -> str:
@@ -78,7 +78,7 @@ def expression(jaxpr: Jaxpr, inputs: Sequence[str], known: Callable[[Equation, l
         texts[v] = (value_text(c), ATOM)
 
     def operand(atom: Atom) -> Text:
-        return (number_text(atom.value), ATOM) if type(atom) is Literal else texts[atom]
+        return _literal(atom) if type(atom) is Literal else texts[atom]
 
     for equation in jaxpr.equations:
         name = known(equation, [operand(a)[0] for a in equation.inputs]) if known else None
@@ -143,8 +143,9 @@ def _slices(equation: Equation) -> str:
     return ", ".join(parts)
 
 
-def _atom(atom: Atom, names: dict[Var, str]) -> str:
-    return number_text(atom.value) if type(atom) is Literal else names[atom]
+def _literal(atom: Literal) -> Text:
+    text = number_text(atom.value)
+    return text, UNARY if text.startswith("-") else ATOM
 
 
 # ---------------------------------------------------------------- values
@@ -159,7 +160,7 @@ def number_text(x: Any) -> str:
     if kind in "iu":
         return str(int(x))
     if kind == "c":
-        return f"{complex(x):.4g}"
+        return f"({complex(x):.4g})"
     text = f"{float(x):.4g}"
     return "0" if text == "-0" and x == 0 and not np.signbit(x) else text
 
@@ -188,7 +189,7 @@ def short(text: str, most: int) -> str:
     """A text with its middle left out if it is long.
 
     >>> short("params['encoder']['weight']", 15)
-    "params[…weight']"
+    "params[…eight']"
     """
     if len(text) <= most:
         return text

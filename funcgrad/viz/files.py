@@ -16,7 +16,8 @@ def save_picture(path: str | os.PathLike, **formats: Callable[[], str | bytes]) 
     ending = os.path.splitext(os.fspath(path))[1]
     make = formats.get(ending[1:])
     if make is None:
-        raise ValueError(message("save: there is no such format for this", repr(ending), " or ".join(f"'.{name}'" for name in formats)))
+        known = " or ".join(f"'.{name}'" for name in formats)
+        raise ValueError(message("save: there is no such format for this", repr(ending), known))
     data = make()
     write_whole(path, data if isinstance(data, bytes) else data.encode())
 

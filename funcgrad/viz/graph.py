@@ -1,8 +1,8 @@
 """From a recorded program to boxes and edges, with parts that fold.
 
 In: a ``Recording``, and the backward pass if it is to be seen. Out: a ``Scene``: boxes with rows of text, numbers and small
-histograms, and edges between them. What is named as a part of the program (a call, a layer, a scope, the body of a loop) is a box
-that has a scene of its own inside; there, pills stand for what comes from outside and for what goes out.
+histograms, and edges between them. What is named as a part of the program (a call, a layer, a scope, the body of a loop) is a
+box that has a scene of its own inside; there, pills stand for what comes from outside and for what goes out.
 
     x   y            boxes: input x, input y, "p = x * y", "s = sin(x)", "out = p + s"
     |\\ /
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.jaxpr import Equation, Jaxpr, Var
 from funcgrad.core.structure import Choice, Loop, While
+from funcgrad.ops.callback import silent
 from funcgrad.viz.backward import Backward, Contribution
 from funcgrad.viz.expressions import is_small, names_of, number_text, operation, short, value_text
 from funcgrad.viz.record import Recording, record_program
@@ -56,13 +57,19 @@ class Box:
     level: int = 0
     unfolded: bool = False
     result: bool = False
+    gives: frozenset[Var] = frozenset()
+    """The variables from outside whose gradient it contributes to."""
+    note: str = ""
+    """Of an unfolded part, what is seen inside, such as the first step of a loop."""
+    color: str = ""
+    """Of an unfolded part, if it is coloured."""
     ports: tuple[int, ...] = ()
     """For each operand, the pill inside that stands for it; empty if there is none."""
 
 
 @dataclass(eq=False, slots=True)
 class Link:
-    """An edge: the variable that flows, and which of the operands it is."""
+    """An edge: the variable that flows, which of the operands it is, and whether a gradient flows back."""
 
     source: int
     target: int
@@ -76,12 +83,16 @@ class Scene:
     boxes: list[Box] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
 
-    def walk(self):
+    def walk(self) -> Iterator[Box]:
         """All boxes, those inside of boxes too."""
         for box in self.boxes:
             yield box
             if box.inside is not None:
                 yield from box.inside.walk()
+
+    def pills(self) -> dict[Var, int]:
+        """Which box stands for each variable from outside."""
+        return {v: i for i, box in enumerate(self.boxes) if not box.uses for v in box.makes}
 
 
 def scene_of(recording: Recording, backward: Backward | None = None, names: dict[Var, str] | None = None) -> Scene:
@@ -100,21 +111,23 @@ class _Builder:
         self.last.update(dict.fromkeys(jaxpr.outs, len(jaxpr.equations)))
         self.results = {out: i for i, out in reversed(list(enumerate(jaxpr.outs)))}
         self.gains: dict[Var, list[Contribution]] = {}
+        self.gives: dict[Equation, set[Var]] = {}
         for turn in backward.turns if backward else ():
             for c in turn.contributions:
                 self.gains.setdefault(c.variable, []).append(c)
+                self.gives.setdefault(turn.equation, set()).add(c.variable)
 
     def whole(self) -> Scene:
         jaxpr = self.recording.jaxpr
         outside = [v for v in (*jaxpr.in_vars, *jaxpr.const_vars) if v in self.last or v in jaxpr.in_vars]
-        return self.scene(list(jaxpr.equations), self.level, outside, ())
+        return self.scene(list(jaxpr.equations), self.level, outside, (), self.prefix)
 
-    def scene(self, equations: list[Equation], depth: int, outside: Sequence[Var], goes_out: Sequence[Var]) -> Scene:
+    def scene(self, equations: list[Equation], depth: int, outside: Sequence[Var], goes_out: Sequence[Var], key: str) -> Scene:
         """The scene of some equations that follow each other: pills for what comes in, boxes, pills for what goes out."""
         boxes = list(self.boxes(equations, depth))
-        pills = [self.pill(bundle[0], depth) if len(bundle) == 1 else self.bundle(bundle, depth)
+        pills = [self.pill(bundle[0], depth, key) if len(bundle) == 1 else self.bundle(bundle, depth, key)
                  for bundle in self.bundles(outside, boxes)]
-        scene = Scene([*pills, *boxes, *[self.exit(v, depth) for v in goes_out]])
+        scene = Scene([*pills, *boxes, *[self.exit(v, depth, key) for v in goes_out]])
         makers: dict[Var, int] = {}
         for i, box in enumerate(scene.boxes):
             seen = set()
@@ -123,13 +136,12 @@ class _Builder:
                     if makers[v] in seen:
                         continue
                     seen.add(makers[v])
-                back = self.backward is not None and v in self.backward.cotangents
-                scene.links.append(Link(makers[v], i, v, operand, back and any(x in self.backward.cotangents for x in box.makes)
-                                        if back and box.makes else back))
+                scene.links.append(Link(makers[v], i, v, operand, v in box.gives))
             makers.update(dict.fromkeys(box.makes, i))
         return scene
 
-    def boxes(self, equations: list[Equation], depth: int):
+    def boxes(self, equations: list[Equation], depth: int) -> Iterator[Box]:
+        """A box for each equation, and one for each part of the program that the equations are in at this depth."""
         at = 0
         while at < len(equations):
             e = equations[at]
@@ -146,35 +158,33 @@ class _Builder:
 
     # ------------------------------------------------------------ boxes
 
-    def key(self, text: str) -> str:
-        return f"{self.prefix}{text}"
-
-    def pill(self, v: Var, depth: int) -> Box:
+    def pill(self, v: Var, depth: int, key: str) -> Box:
         """What comes from outside: an argument, a constant, or in a part what was computed before it."""
         jaxpr = self.recording.jaxpr
         name = self.names[v]
         if depth == self.level or v in jaxpr.in_vars:
             kind = "input" if v in jaxpr.in_vars else "constant"
             rows = [Row(((short(name, WIDEST), "name"),)), *value_rows(self.recording.value(v), v), *self.gradient(v)]
-            return Box(self.key(f"in{depth}.{name}"), kind, rows, f"{kind} {name}: {v.aval.short()}", makes=(v,), twin=self.twin((v,)),
-                       level=depth, result=v in self.results)
-        return Box(self.key(f"in{depth}.{name}"), "input", [Row(((short(name, 24), "name"),))], f"{name}, from outside",
+            return Box(f"{key}in.{name}", kind, rows, f"{kind} {name}: {v.aval.short()}", makes=(v,),
+                       twin=self.twin((v,)), level=depth, result=v in self.results)
+        return Box(f"{key}in.{name}", "input", [Row(((short(name, 24), "name"),))], f"{name}, from outside",
                    makes=(v,), twin=self.twin((v,), brief=True), level=depth)
 
     def bundles(self, outside: Sequence[Var], boxes: Sequence[Box]) -> list[list[Var]]:
-        """The variables from outside, those together that are arrays of one argument which a single part alone uses."""
-        users: dict[Var, list[int]] = {}
-        for i, box in enumerate(boxes):
+        """The variables from outside, those together that are arrays of one argument which a single part or nothing uses."""
+        users: dict[Var, list[Box]] = {}
+        for box in boxes:
             for v in dict.fromkeys(box.uses):
-                users.setdefault(v, []).append(i)
+                users.setdefault(v, []).append(box)
+        inputs = set(self.recording.jaxpr.in_vars) - set(self.results)
         found: dict[Any, list[Var]] = {}
         for v in outside:
             user = users.get(v, [])
-            shared = len(user) == 1 and boxes[user[0]].kind == "group" and v in self.recording.jaxpr.in_vars and v not in self.results
-            found.setdefault((user[0], self.names[v].partition("[")[0]) if shared else v, []).append(v)
+            alone = v in inputs and len(user) < 2 and all(box.inside is not None for box in user)
+            found.setdefault((*[box.key for box in user], self.names[v].partition("[")[0]) if alone else v, []).append(v)
         return [part for bundle in found.values() for part in ([bundle] if len(bundle) > 2 else [[v] for v in bundle])]
 
-    def bundle(self, variables: list[Var], depth: int) -> Box:
+    def bundle(self, variables: list[Var], depth: int, key: str) -> Box:
         """One pill for several arrays of an argument."""
         names = [self.names[v] for v in variables]
         prefix = os.path.commonprefix(names)
@@ -183,13 +193,15 @@ class _Builder:
         twin = None
         if self.backward is not None and any(v in self.backward.cotangents for v in variables):
             twin = [Row(((f"d{short(prefix, WIDEST)}", "gradient"),)), Row(((count, "pale"),))]
-        return Box(self.key(f"in{depth}.{names[0]}"), "bundle", [Row(((short(prefix, WIDEST), "name"),)), Row(((count, "pale"),))],
-                   "\n".join(names), makes=tuple(variables), twin=twin, level=depth)
+        rows = [Row(((short(prefix, WIDEST), "name"),)), Row(((count, "pale"),))]
+        return Box(f"{key}in.{names[0]}", "bundle", rows, "\n".join(names), makes=tuple(variables), twin=twin,
+                   level=depth)
 
-    def exit(self, v: Var, depth: int) -> Box:
+    def exit(self, v: Var, depth: int, key: str) -> Box:
         name = self.names[v]
-        return Box(self.key(f"out{depth}.{name}"), "result", [Row(((short(name, 24), "name"),))], f"{name}, which is used outside",
-                   uses=(v,), twin=self.twin((v,), brief=True), level=depth)
+        gives = frozenset([v] if self.backward is not None and v in self.backward.cotangents else [])
+        return Box(f"{key}out.{name}", "result", [Row(((short(name, 24), "name"),))], f"{name}, used outside",
+                   uses=(v,), twin=self.twin((v,), brief=True), level=depth, gives=gives)
 
     def equation(self, e: Equation, depth: int) -> Box:
         names = self.names
@@ -206,8 +218,9 @@ class _Builder:
         title = f"{left} = {operation(e, names)}\n{', '.join(v.aval.short() for v in e.outs)}" + (
             f"\n{e.source.code.co_name}, {place}" if e.source and place else "")
         result = any(v in self.results for v in e.outs)
-        box = Box(self.key(f"e{self.number[e]}"), e.primitive.kind.name.lower(), rows, title,
-                  tuple([a for a in e.inputs if type(a) is Var]), e.outs, self.twin(e.outs), level=depth, result=result)
+        box = Box(f"{self.prefix}e{self.number[e]}", e.primitive.kind.name.lower(), rows, title,
+                  tuple([a for a in e.inputs if type(a) is Var]), e.outs, self.twin(e.outs), level=depth, result=result,
+                  gives=frozenset(self.gives.get(e, ())))
         box.inside = self.programs(e, depth, box)
         return box
 
@@ -225,11 +238,13 @@ class _Builder:
             rows.append(Row(((f"{short(self.names[v], 16)} ", "name"), *shown[0].parts)))
             rows += shown[1:]
             rows += self.gradient(v, len(makes) > 1)
-        box = Box(self.key(f"p{self.number[equations[0]]}.{depth}"), "group", rows, f"{name}: {plural(len(equations), 'operation')}",
-                  uses, makes, self.twin(makes), level=depth, result=any(v in self.results for v in makes))
-        box.inside = self.scene(equations, depth + 1, uses, makes)
-        place = {v: i for i, pill in enumerate(box.inside.boxes) if not pill.uses for v in pill.makes}
-        box.ports = tuple([place[v] for v in uses])
+        box = Box(f"{self.prefix}p{self.number[equations[0]]}.{depth}", "group", rows,
+                  f"{name}: {plural(len(equations), 'operation')}", uses, makes, self.twin(makes), level=depth,
+                  result=any(v in self.results for v in makes),
+                  gives=frozenset().union(*[self.gives.get(e, ()) for e in equations]))
+        box.inside = self.scene(equations, depth + 1, uses, makes, f"{box.key}.")
+        pills = box.inside.pills()
+        box.ports = tuple([pills[v] for v in uses])
         return box
 
     # ------------------------------------------------------------ programs inside of equations
@@ -238,16 +253,20 @@ class _Builder:
         """The bodies of a loop, the branches of a choice, the function of a custom rule; with the values of the first step."""
         values = [self.recording.value(a) for a in e.inputs]
         known = bool(self.recording.values) and all(x is not None for x in values)
-        found = [(name, body, args) for name, body, args in _bodies(e, values if known else None)]
+        found = _bodies(e, values if known else None)
         scene = Scene()
         for i, (name, body, args) in enumerate(found):
             names = [self.names[a] if type(a) is Var else number_text(a.value) for a in e.inputs]  # type: ignore[union-attr]
             skipped = len(names) - len(body.in_vars)
-            inner = record_program(body, args, _input_names(e, names[max(skipped, 0):]))
-            prefix = f"{self.key(f'e{self.number[e]}')}.{i}."
+            with silent():
+                inner = record_program(body, args, _input_names(e, names[max(skipped, 0):]))
+            prefix = f"{whole.key}.{i}."
             inside = _Builder(inner, names_of(inner), None, prefix, depth + 1).whole()
             if len(found) == 1:
-                whole.ports = tuple([i - skipped for i, a in enumerate(e.inputs) if type(a) is Var]) if skipped == 0 else ()
+                whole.note = name
+                if not skipped:
+                    pills, pairs = inside.pills(), zip(inner.jaxpr.in_vars, e.inputs, strict=True)
+                    whole.ports = tuple([pills[v] for v, a in pairs if type(a) is Var])
                 return inside
             box = Box(prefix + "body", "group", [Row(((name, "name"),))], name, level=depth + 1)
             box.inside = inside
@@ -261,8 +280,8 @@ class _Builder:
         if ct is None:
             return []
         rows = value_rows(ct, None, "gradient")
-        rows[0] = Row((("d" + (self.names[v] if named else ""), "gradient"), (" ", ""), *rows[0].parts), rows[0].bars, "gradient")
-        return rows
+        name = f"d{self.names[v]} " if named else "d "
+        return [Row(((name, "gradient"), *rows[0].parts)), *rows[1:]]
 
     def twin(self, variables: Sequence[Var], brief: bool = False) -> list[Row] | None:
         """The rows of a node in the backward pass."""
@@ -273,19 +292,16 @@ class _Builder:
             if v not in self.backward.cotangents:
                 continue
             name = f"d{self.names[v]}"
-            gains = self.gains.get(v, [])
             if brief:
                 rows.append(Row(((short(name, 24), "gradient"),)))
-            elif not gains:
-                rows.append(Row(((short(name, 24), "gradient"), (" = 1", ""))))
-            else:
-                for i, c in enumerate(gains[:3]):
-                    sign = " = " if i == 0 else " += "
-                    rows.append(Row(((short(name, 16), "gradient"), (sign + short(c.formula, WIDEST - 10), ""))))
-                if len(gains) > 3:
-                    rows.append(Row(((f"and {len(gains) - 3} more", "pale"),)))
-            if not brief:
-                rows += value_rows(self.backward.cotangents[v], v, "gradient")
+                continue
+            sums = [c.formula for c in self.gains.get(v, ())] or ["1"]  # nothing that the result is used for reaches the result
+            for i, formula in enumerate(sums[:3]):
+                sign = " += " if i else " = "
+                rows.append(Row(((short(name, 16), "gradient"), (sign + short(formula, WIDEST - 10), ""))))
+            if len(sums) > 3:
+                rows.append(Row(((f"and {len(sums) - 3} more", "pale"),)))
+            rows += value_rows(self.backward.cotangents[v], v, "gradient")
         return rows
 
 
@@ -297,10 +313,11 @@ def _bodies(e: Equation, values: list[Any] | None) -> list[tuple[str, Jaxpr, lis
     structure = primitive.code(**e.params) if callable(primitive.code) else None
     if isinstance(structure, Loop):
         if values is None or not structure.length:
-            return [("step", structure.body, None)]
+            return [(f"one of {plural(structure.length, 'step')}", structure.body, None)]
         kept = structure.num_consts + structure.num_carry
         first = structure.length - 1 if structure.reverse else 0
-        return [("first step", structure.body, [*values[:kept], *[x[first] for x in values[kept:]]])]
+        step = [*values[:kept], *[x[first] for x in values[kept:]]]
+        return [(f"first of {plural(structure.length, 'step')}", structure.body, step)]
     if isinstance(structure, While):
         consts = structure.cond_consts + structure.body_consts
         condition = None if values is None else [*values[:structure.cond_consts], *values[consts:]]
@@ -348,10 +365,18 @@ def value_rows(value: Any, v: Var | None, style: str = "") -> list[Row]:
     low, high = finite.min(), finite.max()
     if low == high:
         return [Row(((f"all {number_text(low)}{odd}", style or "value"), (f"  {kind}", "pale")))]
-    with np.errstate(all="ignore"):
-        counts, _ = np.histogram((finite - low) / (high - low) if np.isfinite(high - low) else finite / 2 / high, bins=BINS)
-    heights = tuple([int(-(-14 * n // counts.max())) for n in counts])
-    return [Row(((f"{number_text(low)} … {number_text(high)}{odd}", style or "value"), (f"  {kind}", "pale"))), Row((), heights, style)]
+    return [Row(((f"{number_text(low)} … {number_text(high)}{odd}", style or "value"), (f"  {kind}", "pale"))),
+            Row((), _heights(finite), style)]
+
+
+def _heights(values: np.ndarray) -> tuple[int, ...]:
+    """The histogram of some numbers, the highest bar 14 high, no bar that counts lower than 1."""
+    low, high = values.min(), values.max()
+    with np.errstate(over="ignore"):
+        scale = 1.0 if np.isfinite(high - low) else 0.5
+    places = (values * scale - low * scale) / (high * scale - low * scale) * BINS
+    counts = np.bincount(np.minimum(places.astype(int), BINS - 1), minlength=BINS)
+    return tuple([int(-(-14 * n // counts.max())) for n in counts])
 
 
 def source_text(e: Equation) -> str:

@@ -1,18 +1,21 @@
 """Drawings as HTML whose parts fold and unfold at a click, without a network.
 
-In: a scene. Out: HTML with SVG and a small script. Python arranges every scene with all of its parts folded; the script makes room
-for what is unfolded: a box that grows pushes those on its right in its layer, and the layers below it, so nothing overlaps.
+In: a scene. Out: HTML with SVG and a small script. Python arranges every scene with all of its parts folded; the script makes
+room for what is unfolded: a box that grows pushes those on its right in its layer, and the layers below, so nothing overlaps.
 """
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from funcgrad.viz.graph import Box, Link, Scene
+from funcgrad.viz.layout import Bend
 from funcgrad.viz.render import HEAD, INSIDE, Painter, Placed, frame_width, place
 from funcgrad.viz.svg import BACKGROUND, FONT, PALE, document, element, group, number
 
+BACKWARD = "backward, from the result up"
 STYLE = (f"background:{BACKGROUND};color:#1c2430;font:12px {FONT};padding:8px;border-radius:8px;overflow:auto")
 
 FOLDING = """
@@ -23,8 +26,8 @@ const digits = x => String(Math.round(x * 10) / 10);
 function curve(points) {
   let [x, y] = points[0], text = `M${digits(x)},${digits(y)}`;
   for (const [a, b] of points.slice(1)) {
-    const m = digits((y + b) / 2);
-    text += Math.abs(a - x) < 0.5 ? `L${digits(a)},${digits(b)}` : `C${digits(x)},${m} ${digits(a)},${m} ${digits(a)},${digits(b)}`;
+    const m = digits((y + b) / 2), end = `${digits(a)},${digits(b)}`;
+    text += Math.abs(a - x) < 0.5 ? `L${end}` : `C${digits(x)},${m} ${digits(a)},${m} ${end}`;
     [x, y] = [a, b];
   }
   return text;
@@ -64,7 +67,8 @@ function fit(scene) {
     width = Math.max(width, b.X + b.W);
   }
   for (const e of kids(scene, 'fg-edge')) {
-    const ends = [boxes[e.dataset.a], boxes[e.dataset.b]], points = e.dataset.points.split(' ').map(p => p.split(',').map(Number));
+    const ends = [boxes[e.dataset.a], boxes[e.dataset.b]];
+    const points = e.dataset.points.split(' ').map(p => p.split(',').map(Number));
     const moved = points.map(([x, y, layer, low], k) => {
       const b = k === 0 ? ends[0] : k === points.length - 1 ? ends[1] : null;
       return b ? [x - b.x + b.X, low ? b.Y + b.H : b.Y] : [x + right(x, layer), y + down(layer) + (low ? more(layer) : 0)];
@@ -107,7 +111,7 @@ def folding(scene: Scene, title: str, gradient: bool) -> str:
     placed = place(scene, True)
     panels = [_panel(FoldingPainter(), placed, title)]
     if gradient:
-        panels.append(_panel(FoldingPainter(True), placed, "backward, from the result up"))
+        panels.append(_panel(FoldingPainter(True), placed, BACKWARD))
     body = "".join(panels)
     script = FOLDING.replace("HEAD", number(HEAD)).replace("INSIDE", number(INSIDE))
     return fragment("", f'<div style="display:flex;gap:16px;align-items:flex-start">{body}</div>', script)
@@ -116,7 +120,8 @@ def folding(scene: Scene, title: str, gradient: bool) -> str:
 def fragment(before: str, body: str, script: str) -> str:
     """HTML for a cell of a notebook: contents that a script brings to life."""
     digest = hashlib.sha256((before + body).encode()).hexdigest()[:12]
-    return f'<div data-fg="{digest}" style="{STYLE}">{before}{body}</div><script>{script.strip().replace("ID", digest)}</script>'
+    script = script.strip().replace("ID", digest)
+    return f'<div data-fg="{digest}" style="{STYLE}">{before}{body}</div><script>{script}</script>'
 
 
 def page(title: str, body: str) -> str:
@@ -146,31 +151,31 @@ class FoldingPainter(Painter):
                 found.append(self.folding_box(box, placed, i))
         return group(*found, class_="fg-scene", data_w=arrangement.width, data_h=arrangement.height)
 
-    def folding_edge(self, placed: Placed, link: Link, route: Sequence, branch: bool) -> str:
-        tops = {layer: y for layer, y in zip(placed.arrangement.layer, placed.arrangement.y, strict=True)}
-        points = [f"{number(placed.arrangement.width - x if self.mirrored else x)},{number(y)},{layer},{int(y > tops[layer] + 0.01)}"
+    def folding_edge(self, placed: Placed, link: Link, route: Sequence[Bend], branch: bool) -> str:
+        arrangement = placed.arrangement
+        tops = dict(zip(arrangement.layer, arrangement.y, strict=True))
+        points = [f"{number(arrangement.width - x if self.mirrored else x)},{number(y)},{layer},{int(y > tops[layer] + 0.01)}"
                   for x, y, layer in route]
-        ends = ["" if branch else str(link.source), str(link.target)]
+        ends = ["" if branch else link.source, link.target]
         if self.mirrored:
             points.reverse()
             ends.reverse()
-        drawn = self.edge(placed.scene, link, self.turned(route, placed), branch and self.mirrored)
-        tip = 0 if branch and self.mirrored else -5 if self.mirrored else 5
-        return drawn.replace("<g ", f'<g data-a="{ends[0]}" data-b="{ends[1]}" data-tip="{tip}" data-points="{" ".join(points)}" ', 1)
+        joins = branch and self.mirrored
+        return self.edge(placed.scene, link, self.turned(route, placed), joins, data_a=ends[0], data_b=ends[1],
+                         data_tip=number(self.tip(joins)), data_points=" ".join(points))
 
     def folding_box(self, box: Box, placed: Placed, i: int) -> str:
         (width, height), (x, y) = placed.sizes[i], self.corner(placed, i)
         inside = box.inside
         if inside is not None and self.mirrored and all(b.twin is None for b in inside.boxes):
             inside = None
-        face = self.face(box, width, height, inside is not None)
-        folds: dict = {}
-        content = face
+        content = self.face(box, width, height, inside is not None)
+        more: dict[str, Any] = {}
         if inside is not None:
-            part = place(inside, True)
-            content = [group(*face, class_="fg-face"),
-                       group(group(*self.frame(box, width, height), class_="fg-frame"), self.folding_scene(part), class_="fg-inside",
-                             display=None, style="display:none")]
-            folds = {"data_open": int(box.unfolded), "tabindex": 0, "role": "button", "style": "cursor:pointer"}
-        return group(*content, transform=f"translate({number(x)},{number(y)})", class_="fg-box", data_key=box.key, data_i=i, data_x=x,
-                     data_y=y, data_w=width, data_h=height, data_layer=placed.arrangement.layer[i], data_head=frame_width(box), **folds)
+            content = [group(*content, class_="fg-face"),
+                       group(group(*self.frame(box, width, height), class_="fg-frame"), self.folding_scene(place(inside, True)),
+                             class_="fg-inside", style="display:none")]
+            more = {"data_open": int(box.unfolded), "data_head": frame_width(box), "tabindex": 0, "role": "button",
+                    "style": "cursor:pointer"}
+        return group(*content, transform=f"translate({number(x)},{number(y)})", class_="fg-box", data_key=box.key, data_i=i,
+                     data_x=x, data_y=y, data_w=width, data_h=height, data_layer=placed.arrangement.layer[i], **more)

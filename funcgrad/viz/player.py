@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from funcgrad.core.jaxpr import Var
-from funcgrad.viz.draw import Drawing, unfold
+from funcgrad.viz.drawing import Drawing, unfold
 from funcgrad.viz.files import save_picture
 from funcgrad.viz.graph import Scene, scene_of
 from funcgrad.viz.html import fragment, page
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from funcgrad.viz.steps import Steps
 
 BUTTON = "font:inherit;padding:2px 10px;margin-right:4px;cursor:pointer"
+TEXT = "margin:8px 0;min-height:7em;font:inherit;color:inherit;background:none"
+BUTTONS = (("first", "first step", "|&lt;"), ("-1", "step back", "&lt;"), ("play", "play", "play"), ("1", "next step", "&gt;"),
+           ("last", "last step", "&gt;|"))
 
 PLAYING = """
 (id => {
@@ -34,10 +37,13 @@ for (const root of document.querySelectorAll(`[data-fg="${id}"]:not([data-ready]
              r.style.strokeWidth = color ? 3 : ''; } };
   const show = () => {
     const state = {}, step = steps[at];
-    for (const s of steps.slice(0, at + 1)) state[s.to] = s.done ? 1 : 0.5;
+    for (const s of steps.slice(0, at + 1)) for (const key of s.to) state[key] = s.done ? 1 : 0.5;
     texts.forEach((e, i) => e.hidden = i !== at);
-    all('.fg-box').forEach(e => mark(e, e.dataset.key === step.box ? '#d97706' : e.dataset.key === step.to ? '#15803d' : null));
-    backward.querySelectorAll('.fg-box').forEach(e => { if (!e.querySelector('.fg-box')) e.style.opacity = state[e.dataset.key] || 0.12; });
+    all('.fg-box').forEach(({dataset: {key}}, i, boxes) =>
+      mark(boxes[i], key === step.box ? '#d97706' : step.to.includes(key) ? '#15803d' : null));
+    backward.querySelectorAll('.fg-box').forEach(e => {
+      if (!e.querySelector('.fg-box')) e.style.opacity = state[e.dataset.key] || 0.12;
+    });
     all('.fg-edge').forEach(e => {
       const now = e.dataset.to === step.box && +e.dataset.operand === step.operand;
       e.children[0].style.strokeWidth = now ? 3 : '';
@@ -79,16 +85,15 @@ class Player:
         scene = scene_of(steps._recording, steps._backward, steps._names)
         unfold(scene, None, ())
         svg = Drawing(scene, steps.name, True).svg
-        makers, boxes = _places(scene)
+        places, boxes = _places(scene)
         variables = {name: v for v, name in steps._names.items()}
-        equations = [None, *[boxes.get(turn.equation.outs) for turn in steps._backward.turns]]
-        data = [{"box": equations[s.turn], "to": makers.get(variables[s.operand]), "operand": s.position, "done": s.use == s.uses}
-                for s in steps]
+        equations = [None, *[boxes[turn.equation.outs] for turn in steps._backward.turns]]
+        data = [{"box": equations[s.turn], "to": places[variables[s.operand]], "operand": s.position,
+                 "done": s.use == s.uses} for s in steps]
         buttons = "".join(f'<button type="button" data-go="{go}" style="{BUTTON}" aria-label="{label}">{text}</button>'
-                          for go, label, text in (("first", "first step", "|&lt;"), ("-1", "step back", "&lt;"), ("play", "play", "play"),
-                                                  ("1", "next step", "&gt;"), ("last", "last step", "&gt;|")))
-        texts = "".join(f'<pre data-step="{s.number}" style="margin:8px 0;min-height:7em;font:inherit"{" hidden" if s.number else ""}>'
-                        f"{escape(str(s))}</pre>" for s in steps)
+                          for go, label, text in BUTTONS)
+        texts = "".join(f'<pre data-step="{s.number}" style="{TEXT}"{" hidden" if s.number else ""}>{escape(str(s))}</pre>'
+                        for s in steps)
         panel = f'<div>{buttons}<span data-count>step 0 of {len(steps) - 1}</span>{texts}</div>'
         holder = f'<div data-steps="{escape(json.dumps(data))}">{svg}</div>'
         return fragment(panel, holder, PLAYING)
@@ -104,21 +109,19 @@ class Player:
         return f"Player({self._steps.name}: {len(self._steps)} steps)"
 
 
-def _places(scene: Scene) -> tuple[dict[Var, str], dict[tuple[Var, ...], str]]:
-    """The box that is seen for each variable, and for the results of each equation."""
-    makers: dict[Var, str] = {}
-    boxes: dict[tuple[Var, ...], str] = {}
+def _places(scene: Scene) -> tuple[dict[Var, list[str]], dict[tuple[Var, ...], str]]:
+    """The boxes and pills that are seen for each variable, and the box of each equation, by its results."""
+    variables: dict[Var, list[str]] = {}
+    equations: dict[tuple[Var, ...], str] = {}
     for box in scene.boxes:
-        for v in box.makes:
-            makers.setdefault(v, box.key)
-        if box.kind not in ("group", "bundle", "input", "constant"):
-            boxes[box.makes] = box.key
+        for v in box.makes or box.uses:
+            variables.setdefault(v, []).append(box.key)
+        if box.kind not in ("group", "bundle", "input", "constant", "result"):
+            equations[box.makes] = box.key
         if box.kind == "group" and box.inside is not None:
             inner, own = _places(box.inside)
-            if box.unfolded:
-                makers.update({v: key for v, key in inner.items() if v not in makers or v in box.makes})
-                boxes.update(own)
-            else:
-                makers.update({v: box.key for v in inner if v not in makers})
-                boxes.update(dict.fromkeys(own, box.key))
-    return makers, boxes
+            for v, keys in inner.items():
+                shown = variables.setdefault(v, [])
+                shown += keys if box.unfolded else [] if shown else [box.key]
+            equations.update(own if box.unfolded else dict.fromkeys(own, box.key))
+    return variables, equations

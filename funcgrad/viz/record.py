@@ -4,7 +4,7 @@ In: a function with arguments, or a jaxpr. Out: a ``Recording``: a flat program 
 replaced by what they call, their names kept as the path of the equations; the values; and the user's names for them. Unlike
 ``make_jaxpr`` it follows Python's ``if`` on a value, as the gradient does.
 
-    record(lambda x: fnp.sin(x) * x, 2.0)    ->    b = sin a; c = mul b a    {a: 2.0, b: 0.909, c: 1.819}
+    record(lambda x: fnp.sin(x) * x, (2.0,))    ->    b = sin a; c = mul b a    {a: 2.0, b: 0.909, c: 1.819}
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from funcgrad.tree import keystr, tree_flatten, tree_leaves_with_path, tree_unfl
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A flat program without labels, the values of its variables (none if it was not run), and their names in the user's code."""
+    """A flat program without labels, the values of its variables (none if it was not run), and their names."""
 
     name: str
     jaxpr: Jaxpr
@@ -44,26 +44,33 @@ class Recording:
         return atom.value if type(atom) is Literal else self.values.get(atom)
 
 
-def record(f: Callable, *args: Any) -> Recording:
+def record(f: Callable, args: tuple, what: str = "draw") -> Recording:
     """Runs a function of trees of arrays, and records what it does. With ShapeDtypeStructs as arguments nothing is computed.
 
     Raises TypeError if the function or an argument is none, or inside of a transformed function.
     """
-    check_callable(f, "draw")
+    check_callable(f, what)
     if current_trace.get() is not EVAL:
-        raise TypeError(message("a function is drawn or stepped through inside of a transformed one", current_trace.get().what,
-                                "the outside of all transformations", "fg.draw(fg.grad(f), x)"))
+        raise TypeError(message(f"{what}: called inside of a transformed function", current_trace.get().what,
+                                "the outside of all transformations", f"fg.{what} of the transformed function"))
     leaves, tree = tree_flatten(args)
     known = not any(isinstance(x, ShapeDtypeStruct) for x in leaves)
-    leaves = [as_value(x) for x in flatten_args(f, args, "draw")[0]] if known else leaves
-    flat = FlatFunction(f, tree, "draw")
+    leaves = [as_value(x) for x in flatten_args(f, args, what)[0]] if known else leaves
+    flat = FlatFunction(f, tree, what)
     recorded = _recorded(flat, [abstract(x) for x in leaves], leaves if known else None, function_name(f), leaf_paths(f, args))
     numbers = tree_unflatten(flat.out_tree, list(range(flat.out_tree.num_leaves)))
     return replace(recorded, out_names=tuple([keystr(path) for path, _ in tree_leaves_with_path(numbers)]))
 
 
 def record_program(jaxpr: Jaxpr, args: Sequence[Any] | None = None, names: Sequence[str] = ()) -> Recording:
-    """As ``record``, for a program; without arguments nothing is computed."""
+    """As ``record``, for a program; without arguments nothing is computed. Raises TypeError if they do not fit."""
+    if args is not None:
+        args = [as_value(x) for x in args]
+        found, expected = [[(a.shape, a.dtype) for a in avals] for avals in (map(aval_of, args), jaxpr.in_avals)]
+        if found != expected:
+            raise TypeError(message("draw: the arguments are not those of the program",
+                                    ", ".join(str(aval_of(x)) for x in args), ", ".join(map(str, jaxpr.in_avals)),
+                                    "the arrays alone, in the order of the jaxpr's inputs"))
     return _recorded(lambda *xs: current_trace.get().replay(jaxpr, xs), jaxpr.in_avals, args, jaxpr.name, names)
 
 
@@ -82,7 +89,8 @@ def _essential(jaxpr: Jaxpr) -> Jaxpr:
     """The program without what nothing needs, and without conversions that only change how weak a type is."""
     same: dict[Atom, Atom] = {}
     for e in jaxpr.equations:
-        if e.primitive is convert_element_type_p and e.inputs[0].aval.dtype == e.outs[0].aval.dtype and type(e.inputs[0]) is Var:
+        if e.primitive is convert_element_type_p and type(e.inputs[0]) is Var and \
+                e.inputs[0].aval.dtype == e.outs[0].aval.dtype:
             same[e.outs[0]] = same.get(e.inputs[0], e.inputs[0])
     outs = tuple([same.get(a, a) for a in jaxpr.outs])
     needed: set[Atom] = set(outs)
@@ -160,7 +168,8 @@ class RecordTrace(StageTrace):
             source = e.source  # noqa: F841  equation_source reads it
             token = current_path.set((*outside, *e.path))
             try:
-                outs = self.process(e.primitive, tuple([a.value if type(a) is Literal else values[a] for a in e.inputs]), e.params)
+                inputs = [a.value if type(a) is Literal else values[a] for a in e.inputs]
+                outs = self.process(e.primitive, tuple(inputs), e.params)
             finally:
                 current_path.reset(token)
             values.update(zip(e.outs, outs, strict=True))

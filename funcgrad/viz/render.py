@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from funcgrad.viz.graph import Box, Link, Row, Scene
 from funcgrad.viz.layout import Arrangement, Bend, Edge, arrange
@@ -38,8 +39,11 @@ def place(scene: Scene, folded: bool = False) -> Placed:
     """Arranges a scene, from the innermost parts on; with ``folded``, as if all of them were folded."""
     inner = [place(box.inside) if box.unfolded and not folded and box.inside is not None else None for box in scene.boxes]
     sizes = [size(box, part) for box, part in zip(scene.boxes, inner, strict=True)]
-    edges = [Edge(link.source, link.target, _out_port(scene.boxes[link.source], inner[link.source], sizes[link.source][0], link),
-                  _in_port(scene.boxes[link.target], inner[link.target], sizes[link.target][0], link)) for link in scene.links]
+    edges = []
+    for link in scene.links:
+        a, b = link.source, link.target
+        edges.append(Edge(a, b, _out_port(scene.boxes[a], inner[a], sizes[a][0], link),
+                          _in_port(scene.boxes[b], inner[b], sizes[b][0], link)))
     return Placed(scene, arrange(sizes, edges), sizes, inner)
 
 
@@ -54,7 +58,11 @@ def size(box: Box, part: Placed | None = None) -> tuple[float, float]:
 
 def frame_width(box: Box) -> float:
     """The width that the head of an unfolded box needs."""
-    return sum(len(text) for text, _ in box.rows[0].parts) * CHARACTER + 4 * PADDING
+    return _row_width(_head(box)) + 3 * PADDING
+
+
+def _head(box: Box) -> Row:
+    return Row((*box.rows[0].parts, (f"   {box.note}", "pale"))) if box.note else box.rows[0]
 
 
 def _rows_height(rows: Sequence[Row]) -> float:
@@ -74,9 +82,8 @@ def _spread(i: int, count: int, width: float) -> float:
 
 def _in_port(box: Box, part: Placed | None, width: float, link: Link) -> float:
     """Where an edge enters a box; a part that is unfolded, above the pill inside."""
-    if part is not None:
-        if box.ports:
-            return _pill_port(part, width, box.ports[link.operand])
+    if part is not None and box.ports:
+        return _pill_port(part, width, box.ports[link.operand])
     return _spread(link.operand, len(box.uses), width)
 
 
@@ -117,15 +124,20 @@ class Painter:
             return [(placed.arrangement.width - x, y) for x, y, _ in reversed(route)]
         return [(x, y) for x, y, _ in route]
 
-    def edge(self, scene: Scene, link: Link, route: list[Point], joins: bool) -> str:
+    def edge(self, scene: Scene, link: Link, route: list[Point], joins: bool, **more: Any) -> str:
         """An edge; one that joins another on its way has no arrow."""
         x, y = route[-1]
-        tip = 0.0 if joins else -ARROW if self.mirrored else ARROW
+        base = y - self.tip(joins)
         color = ACCENT if self.mirrored else LINE
-        line = element("path", d=curve([*route[:-1], (x, y - tip)]), fill="none", stroke=color, stroke_width="1.2")
-        arrow = [] if joins else [element("path", d=f"M{number(x - 3.5)},{number(y - tip)}h7L{number(x)},{number(y)}z", fill=color)]
-        return group(line, *arrow, class_="fg-edge", data_from=scene.boxes[link.source].key,
-                     data_to=scene.boxes[link.target].key, data_operand=link.operand)
+        parts = [element("path", d=curve([*route[:-1], (x, base)]), fill="none", stroke=color, stroke_width="1.2")]
+        if not joins:
+            parts.append(element("path", d=f"M{number(x - 3.5)},{number(base)}h7L{number(x)},{number(y)}z", fill=color))
+        return group(*parts, class_="fg-edge", data_from=scene.boxes[link.source].key, data_to=scene.boxes[link.target].key,
+                     data_operand=link.operand, **more)
+
+    def tip(self, joins: bool) -> float:
+        """How far an arrow goes down; one of the backward pass goes up."""
+        return 0.0 if joins else -ARROW if self.mirrored else ARROW
 
     def box(self, box: Box, placed: Placed, i: int) -> list[str]:
         if self.mirrored and box.twin is None:
@@ -145,7 +157,7 @@ class Painter:
 
     def face(self, box: Box, width: float, height: float, folds: bool) -> list[str]:
         """A box without its inside; if that could be unfolded, with a sign of it."""
-        kind = "gradient" if self.mirrored else box.kind
+        kind = "gradient" if self.mirrored else box.color or box.kind
         look = {"fill": FILLS[kind], "stroke": STROKES[kind], "stroke_width": "2" if box.result else "1",
                 "rx": 9 if box.kind in ("input", "constant", "result", "bundle") else 4}
         rows = box.twin if self.mirrored and box.twin is not None else box.rows
@@ -157,8 +169,10 @@ class Painter:
     def frame(self, box: Box, width: float, height: float) -> list[str]:
         """What is around the inside of an unfolded box."""
         kind = "gradient" if self.mirrored else box.kind
-        return [self.title(box), element("rect", x=0, y=0, width=width, height=height, rx=6, fill=BACKGROUND, stroke=STROKES[kind],
-                                         stroke_dasharray="4 2"), *self.rows([box.rows[0]], 8.0)]
+        color = box.color or kind
+        return [self.title(box), element("rect", x=0, y=0, width=width, height=height, rx=6, stroke=STROKES[color],
+                                         fill=FILLS[color] if box.color else BACKGROUND, stroke_dasharray="4 2"),
+                *self.rows([_head(box)], 8.0)]
 
     def title(self, box: Box) -> str:
         return element("title", f"backward of {box.title}" if self.mirrored else box.title)

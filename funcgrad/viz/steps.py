@@ -11,11 +11,10 @@ the local rounding errors", 1970; Speelpenning, "Compiling fast partial derivati
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Equation, Var
 from funcgrad.transforms.arguments import wraps
 from funcgrad.transforms.derivatives import check_callable
@@ -143,7 +142,7 @@ def backward_steps(f: Callable) -> Callable[..., Steps]:
 
     >>> steps = backward_steps(lambda a: a + a)(3.0)
     >>> print(steps[2])
-    turn 1: out = a + a    ...
+    turn 1: out = a + a    line 1
       because out is the result
       [2] da += dout = 1
           local derivative 1
@@ -153,37 +152,34 @@ def backward_steps(f: Callable) -> Callable[..., Steps]:
 
     @wraps(f, "backward_steps")
     def stepped(*args: Any) -> Steps:
-        recording = record(f, *args)
+        recording = record(f, args, "backward_steps")
         names = names_of(recording)
         return Steps(recording, backpropagate(recording, names, "backward_steps"), names)
 
     return stepped
 
 
-def _steps(recording: Recording, backward: Backward, names: dict[Var, str]):
+def _steps(recording: Recording, backward: Backward, names: dict[Var, str]) -> Iterator[Step]:
     out = recording.jaxpr.outs[0]
     if type(out) is not Var or out not in backward.cotangents:
         return
-    own = backward.uses.get(out, 0) + 1
-    one = DeviceArray(out.aval.dtype.type(1))
-    yield Step(0, 0, names[out], "", names[out], one, names[out], 0, None, "", "1", one, None, one, 1, own, "the backward pass starts here")
+    one = backward.cotangents[out]
+    yield Step(0, 0, names[out], "", names[out], one, names[out], 0, None, "", "1", one, None, one, 1, 1,
+               "the backward pass starts here")
     number = 0
     for i, turn in enumerate(backward.turns, 1):
         for c in turn.contributions:
             number += 1
-            yield _step(number, i, turn, c, out, backward, names)
+            yield _step(number, i, turn, c, backward, names)
 
 
-def _step(number: int, i: int, turn: Turn, c: Contribution, out: Var, backward: Backward, names: dict[Var, str]) -> Step:
-    e = turn.equation
-    given = [ct for ct in turn.cotangents if ct is not None]
-    own = c.variable is out
-    return Step(
-        number, i, _equation(e, names), source_text(e),
-        ", ".join(names[v] for v, ct in zip(e.outs, turn.cotangents, strict=True) if ct is not None),
-        given[0] if len(e.outs) == 1 else tuple(turn.cotangents), names[c.variable],
-        sum(type(a) is Var for a in e.inputs[:c.operand]), c.derivative, local_formula(e, c.operand, names),
-        c.formula, c.value, c.before, c.total, c.number + own, backward.uses[c.variable] + own, _reason(turn, out, backward, names))
+def _step(number: int, i: int, turn: Turn, c: Contribution, backward: Backward, names: dict[Var, str]) -> Step:
+    e, cts = turn.equation, turn.cotangents
+    results = ", ".join(names[v] for v, ct in zip(e.outs, cts, strict=True) if ct is not None)
+    position = sum(type(a) is Var for a in e.inputs[:c.operand])
+    return Step(number, i, _equation(e, names), source_text(e), results, cts[0] if len(cts) == 1 else tuple(cts),
+                names[c.variable], position, c.derivative, local_formula(e, c.operand, names), c.formula, c.value, c.before,
+                c.total, c.number, backward.uses[c.variable], _reason(turn, backward, names))
 
 
 def _equation(e: Equation, names: dict[Var, str]) -> str:
@@ -191,14 +187,13 @@ def _equation(e: Equation, names: dict[Var, str]) -> str:
     return f"{left} = {operation(e, names)}" if left else operation(e, names)
 
 
-def _reason(turn: Turn, out: Var, backward: Backward, names: dict[Var, str]) -> str:
+def _reason(turn: Turn, backward: Backward, names: dict[Var, str]) -> str:
     """Why an equation has its turn: all that its results are used for has given its part."""
     said = []
     for v, ct in zip(turn.equation.outs, turn.cotangents, strict=True):
-        if ct is None:
-            continue
-        uses = backward.uses.get(v, 0)
-        given = f"the one use of {names[v]} has given its part" if uses == 1 else f"all uses of {names[v]} have given their part"
-        counted = f"{given}: {uses} of {uses}"
-        said.append(counted if v is not out else f"{names[v]} is the result" + (f", and {counted}" if uses else ""))
+        if ct is not None:
+            name, uses = names[v], backward.uses.get(v, 0)
+            said.append(f"{name} is the result" if not uses else
+                        f"the one use of {name} has given its part: 1 of 1" if uses == 1 else
+                        f"all uses of {name} have given their part: {uses} of {uses}")
     return "; ".join(said)

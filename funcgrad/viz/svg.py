@@ -8,20 +8,20 @@ In: names, attributes, contents. Out: strings; text is escaped, numbers are shor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 FONT = "ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace"
 BACKGROUND, LINE, INK, PALE, ACCENT = "#fcfcfd", "#8a94a6", "#1c2430", "#5d6778", "#b3470b"
 FILLS = {
-    "input": "#fff6d6", "bundle": "#fff6d6", "constant": "#eeeeee", "elementwise": "#e3eefc", "movement": "#f1f2f5", "reduction": "#dff3e4",
-    "contraction": "#eae4fb", "opaque": "#fbe7ee", "control": "#fdebd9", "group": "#f4f7fb", "gradient": "#fdf0e7",
-    "result": "#fff6d6",
+    "input": "#fff6d6", "bundle": "#fff6d6", "result": "#fff6d6", "constant": "#eeeeee", "elementwise": "#e3eefc",
+    "movement": "#f1f2f5", "reduction": "#dff3e4", "contraction": "#eae4fb", "opaque": "#fbe7ee", "control": "#fdebd9",
+    "group": "#f4f7fb", "gradient": "#fdf0e7", "kernel": "#f2f7fe", "gemm": "#f5f2fd", "loop": "#fef6ee", "host": "#fdf4f7",
 }
 STROKES = {
-    "input": "#c9a227", "bundle": "#c9a227", "constant": "#a9a9a9", "elementwise": "#6d9bd8", "movement": "#aab1bd", "reduction": "#62b17a",
-    "contraction": "#9077d6", "opaque": "#cf7c98", "control": "#d99a57", "group": "#a9b8cc", "gradient": "#d98a55",
-    "result": "#c9a227",
+    "input": "#c9a227", "bundle": "#c9a227", "result": "#c9a227", "constant": "#a9a9a9", "elementwise": "#6d9bd8",
+    "movement": "#aab1bd", "reduction": "#62b17a", "contraction": "#9077d6", "opaque": "#cf7c98", "control": "#d99a57",
+    "group": "#a9b8cc", "gradient": "#d98a55", "kernel": "#6d9bd8", "gemm": "#9077d6", "loop": "#d99a57", "host": "#cf7c98",
 }
 
 
@@ -37,10 +37,10 @@ def number(x: float) -> str:
 
 def element(tag: str, content: str | Sequence[str] | None = None, raw: bool = False, /, **attributes: Any) -> str:
     """An element. Content is a text, which is escaped, or with ``raw`` the elements inside."""
-    text = "".join(f" {_attribute(name)}={quoteattr(_value(value))}" for name, value in attributes.items() if value is not None)
+    text = "".join(f' {_attribute(name)}="{escape(_value(value))}"' for name, value in attributes.items() if value is not None)
     if content is None:
         return f"<{tag}{text}/>"
-    inside = ("".join(content) if raw else escape(content))  # type: ignore[arg-type]
+    inside = ("".join(content) if raw else escape(content, False))  # type: ignore[arg-type]
     return f"<{tag}{text}>{inside}</{tag}>"
 
 

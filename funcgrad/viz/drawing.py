@@ -1,6 +1,6 @@
 """``fg.draw``: a picture of a program, forwards and backwards, as SVG.
 
-In: a function with arguments, a jaxpr, or a lowered function. Out: a ``Drawing``, which shows itself in a notebook and saves itself.
+In: a function with arguments, a jaxpr, or a lowered function. Out: a ``Drawing``, which a notebook shows and ``save`` writes.
 
     fg.draw(loss, params, x, gradient=True)             the graph with values, and the backward pass beside it
     fg.draw(fg.make_jaxpr(f)(x))                        a program without values
@@ -22,7 +22,7 @@ from funcgrad.viz.compiled import MemoryDrawing, schedule_scene
 from funcgrad.viz.expressions import names_of
 from funcgrad.viz.files import png, save_picture
 from funcgrad.viz.graph import Scene, scene_of
-from funcgrad.viz.html import folding, page
+from funcgrad.viz.html import BACKWARD, folding, page
 from funcgrad.viz.record import record, record_program
 from funcgrad.viz.render import Painter, place
 from funcgrad.viz.svg import PALE, document, element, group
@@ -44,13 +44,15 @@ def draw(f: Callable | Jaxpr | Lowered, *args: Any, gradient: bool = False, dept
         boxes, but at least a program that is a single call.
       fold: the name of a part, or several, that stay folded: ``"attention"``, ``"scan"``.
 
-    Boxes have the name of the value in the user's code or its label (``fg.label``), the operation, the value if it is small or a
-    histogram, and the user's line. Raises TypeError for arguments that do not fit, or a result that has no gradient.
+    Boxes have the name of the value in the user's code or its label (``fg.label``), the operation, the value or a histogram of
+    it, and the user's line. Raises TypeError for arguments that do not fit, or a result that has no gradient.
 
     >>> drawing = draw(lambda x, y: x * y + fnp.sin(x), 2.0, 3.0, gradient=True)
     >>> drawing.svg[:26], drawing.count
-    ('<svg xmlns="http://www.w3', 5)
+    ('<svg xmlns="http://www.w3.', 5)
     """
+    if gradient and isinstance(f, Lowered | Jaxpr):
+        raise TypeError(message("draw: gradient=True needs a function", describe(f), None, "fg.draw(f, *args, gradient=True)"))
     if isinstance(f, Lowered):
         scene, title = schedule_scene(f), f"schedule of {f.name}"
         depth = 1 if depth is None else depth
@@ -58,12 +60,10 @@ def draw(f: Callable | Jaxpr | Lowered, *args: Any, gradient: bool = False, dept
         recording = record_program(f, args or None)
         scene, title = scene_of(recording), f"program {f.name}".strip()
     else:
-        recording = record(f, *args)
+        recording = record(f, args)
         names = names_of(recording)
         backward = backpropagate(recording, names, "draw") if gradient else None
         scene, title = scene_of(recording, backward, names), recording.name
-    if gradient and (isinstance(f, (Lowered, Jaxpr))):
-        raise TypeError(message("draw: gradient=True needs a function", type(f).__name__, None, "fg.draw(f, *args, gradient=True)"))
     unfold(scene, depth, (fold,) if isinstance(fold, str) else tuple(fold))
     return Drawing(scene, title, gradient)
 
@@ -119,13 +119,13 @@ class Drawing:
         """The drawing as SVG, with parts folded and unfolded as they were asked for."""
         placed = place(self._scene)
         width, height = placed.arrangement.width, placed.arrangement.height
-        content = Painter().scene(placed, MARGIN, MARGIN + CAPTION)
-        content.insert(0, element("text", self.title, x=MARGIN, y=MARGIN + 8, fill=PALE, font_weight="bold"))
+        head = {"y": MARGIN + 8, "fill": PALE, "font_weight": "bold"}
+        content = [element("text", self.title, x=MARGIN, **head), *Painter().scene(placed, MARGIN, MARGIN + CAPTION)]
         if self._gradient:
             shift = MARGIN + width + BETWEEN
-            content.append(element("text", "backward, from the result up", x=shift, y=MARGIN + 8, fill=PALE, font_weight="bold"))
             content = [group(*content, data_pass="forward"),
-                       group(*Painter(True).scene(placed, shift, MARGIN + CAPTION), data_pass="backward")]
+                       group(element("text", BACKWARD, x=shift, **head), *Painter(True).scene(placed, shift, MARGIN + CAPTION),
+                             data_pass="backward")]
             width += BETWEEN + width
         return document(content, width + 2 * MARGIN, height + 2 * MARGIN + CAPTION, self.title)
 
