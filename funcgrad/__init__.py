@@ -80,6 +80,7 @@ from funcgrad.transforms.staging import (
 from funcgrad.transforms.taylor import taylor
 
 _TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "draw": "viz", "interpret": "arithmetic"}
+_TOOLS = {"check": "audit", "compare_precision": "arithmetic", "interpret": "arithmetic", "to_source": "export"}
 
 
 def __getattr__(name: str):
@@ -107,5 +108,6 @@ __all__ = [
     "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
     "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_num_threads", "step", "taylor",
-    "test_util", "timeit", "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
+    "test_util", "timeit", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp",
+    "vmap",
 ]

@@ -8,8 +8,6 @@ expressions in the primitives' slot ``code``, read with the functions of the num
 """
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,7 +40,7 @@ def interpret(f: Callable, numbers: Any) -> Callable:
 
     Returns a function of trees of numbers or of arrays of them. Floats and Python's integers become numbers, arrays of integers
     and bools stay what they are. It returns numbers, or NumPy arrays of them. The precision of mpmath is ``mpmath.mp.dps``.
-    A constant written in f is read as the simplest fraction that rounds to it: 0.1 is a tenth.
+    A constant of f is read as the simplest fraction that rounds to it, if there is a simple one: 0.1 is a tenth.
 
     Raises MissingRuleError for an operation that the numbers do not have, TypeError where a condition is undecided.
 
@@ -95,16 +93,20 @@ class _Evaluator:
         """A value of the program's type, in these numbers."""
         raise NotImplementedError
 
+    def constant(self, x: Any, aval: ShapedArray) -> np.ndarray:
+        """A constant of the program, in these numbers."""
+        return self.array(x, aval)
+
     def apply(self, equation: Equation, args: list[np.ndarray]) -> Any:
         """The results of an operation that carries no programs."""
         raise NotImplementedError
 
     def program(self, jaxpr: Jaxpr, args: Sequence[np.ndarray]) -> list[np.ndarray]:
         values = dict(zip(jaxpr.in_vars, args, strict=True))
-        values.update((v, self.array(c, v.aval)) for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True))
+        values.update((v, self.constant(c, v.aval)) for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True))
 
         def read(atom: Any) -> np.ndarray:
-            return self.array(self.numbers.literal(atom.value), atom.aval) if isinstance(atom, Literal) else values[atom]
+            return self.constant(atom.value, atom.aval) if isinstance(atom, Literal) else values[atom]
 
         for equation in jaxpr.equations:
             inputs = [read(a) for a in equation.inputs]
@@ -196,6 +198,13 @@ class _OnObjects(_Evaluator):
                 out[index] = self.numbers.make(value)
         return out
 
+    def constant(self, x: Any, aval: ShapedArray) -> np.ndarray:
+        if dtypes.is_inexact(aval.dtype):
+            values, x = np.asarray(x), np.empty(aval.shape, object)
+            for index, value in np.ndenumerate(values):
+                x[index] = self.numbers.literal(value)
+        return self.array(x, aval)
+
     def apply(self, equation: Equation, args: list[np.ndarray]) -> Any:
         primitive, params = equation.primitive, equation.params
         inexact = [dtypes.is_inexact(atom.aval.dtype) for atom in (*equation.inputs, *equation.outs)]
@@ -230,21 +239,14 @@ class _OnObjects(_Evaluator):
         words = {k: repr(dtypes.kind(v)) if isinstance(v, np.dtype) else v for k, v in equation.params.items()}
         if not isinstance(template, str):  # a call of the function by the primitive's name
             template = f"{primitive.name}({', '.join([*names, *map(str, words.values())])})"
-        out = np.frompyfunc(self.scalar(template.format(*names, **words), tuple(names)), len(args), 1)(*args)
+        out = np.frompyfunc(self.numbers.expression(template.format(*names, **words), tuple(names)), len(args), 1)(*args)
         if not dtypes.is_inexact(equation.outs[0].aval.dtype) and any(x is None for x in _boxed(out).flat):
             raise TypeError("a comparison of intervals that overlap is undecided")
         return out
 
-    @functools.cache  # noqa: B019  an evaluator lives as long as a call
-    def scalar(self, text: str, names: tuple[str, ...]) -> Callable:
-        """A scalar expression as a function."""
-        called = set(re.findall(r"\b([a-z_]\w*)\(", text))
-        namespace: dict[str, Any] = {name: self.numbers.function(re.sub("_(f16|bf16|f32|f64)$", "", name)) for name in called}
-        return eval(f"lambda {', '.join(names)}: {text}", {"__builtins__": {}, **namespace})  # noqa: S307  text of the library's own
-
     def reduction(self, equation: Equation, x: np.ndarray) -> np.ndarray:
         combine, start = equation.primitive.code
-        pair = np.frompyfunc(self.scalar(combine.format("x0", "x1"), ("x0", "x1")), 2, 1)
+        pair = np.frompyfunc(self.numbers.expression(combine.format("x0", "x1"), ("x0", "x1")), 2, 1)
         for axis in sorted(equation.params["axes"], reverse=True):
             if x.shape[axis]:
                 x = _boxed(pair.reduce(x, axis=axis))

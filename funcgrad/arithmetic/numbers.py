@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-import operator
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from types import ModuleType
@@ -35,6 +35,8 @@ class Numbers:
         self.name, self._make = name, make
         self.own, self.library = own or {}, library
         self.dtype = np.dtype(object)
+        self.expressions: dict[tuple, Scalar] = {}
+        """Scalar expressions as functions."""
 
     def make(self, x: Any) -> Any:
         """A number, from one of Python's or NumPy's, or from one that is of this type already. Raises TypeError for others."""
@@ -48,7 +50,15 @@ class Numbers:
         fraction = simplest(x)
         return self.make(x) if fraction is None else self.make(fraction.numerator) / self.make(fraction.denominator)
 
-    @functools.cache  # noqa: B019  there are few types of numbers
+    def expression(self, text: str, names: tuple[str, ...]) -> Scalar:
+        """A scalar expression of a primitive, in named operands, as a function of them."""
+        if (text, names) not in self.expressions:
+            called = set(re.findall(r"\b([a-z_]\w*)\(", text))
+            functions = {name: self.function(re.sub("_(f16|bf16|f32|f64)$", "", name)) for name in called}
+            self.expressions[text, names] = eval(  # the text is the library's own
+                f"lambda {', '.join(names)}: {text}", {"__builtins__": {}, **functions})
+        return self.expressions[text, names]
+
     def function(self, name: str) -> Scalar:
         """A scalar function by the name that it has in a primitive's ``code``. Raises MissingRuleError if there is none."""
         name = name.removeprefix("scipy_")
@@ -93,10 +103,6 @@ class Machine:
             real = self.dtype
         return real if dtype.kind != "c" else np.result_type(real, np.complex64)
 
-    def literal(self, x: Any) -> Any:
-        """A constant of the program."""
-        return x
-
 
 def simplest(x: Any) -> Fraction | None:
     """The fraction with a small denominator that a double is nearest to: 1/7 is a seventh, and so is what a rule makes of it.
@@ -115,12 +121,13 @@ def numbers_of(numbers: Any) -> Numbers | Machine:
         numbers = numbers.__name__
     if isinstance(numbers, str) and numbers in _NAMED:
         return _NAMED[numbers]()
-    name = f"{type(numbers).__module__ if not isinstance(numbers, type) else numbers.__module__}"
     if numbers is Fraction:
         return _fractions()
-    if name.startswith("mpmath"):
-        return _intervals() if "iv" in type(numbers).__name__ or "iv" in getattr(numbers, "__name__", "") else _mpmath()
-    if name.startswith("sympy"):
+    package = (numbers if isinstance(numbers, type) else type(numbers)).__module__.partition(".")[0]
+    if package == "mpmath":
+        iv = importlib.import_module("mpmath").iv
+        return _intervals() if numbers is iv or numbers is iv.mpf else _mpmath()
+    if package == "sympy":
         return _sympy()
     try:
         dtype = Machine(numbers)
@@ -142,7 +149,7 @@ def _plain(x: Any) -> Any:
 
 # ---------------------------------------------------------------- what follows from other functions
 
-_ALIASES = {"erf_inv": "erfinv", "atan2": "atan2", "lgamma": "loggamma", "pow": "power", "conj": "conjugate"}
+_ALIASES = {"erf_inv": "erfinv", "lgamma": "loggamma", "conj": "conjugate"}
 _BETTER = frozenset("expm1 log1p hypot log10 sinh cosh tanh tan asinh acosh atanh floor ceil conj sign".split())
 """Functions that a library computes better than they follow from others."""
 
@@ -205,6 +212,9 @@ _GENERIC: dict[str, Callable] = {
 
 # ---------------------------------------------------------------- the types that are known
 
+_NO_LIBRARY = object()
+"""Of numbers that have no functions but their own."""
+
 
 def _exact_root(x: Fraction) -> Fraction:
     root = Fraction(math.isqrt(x.numerator), math.isqrt(x.denominator)) if x >= 0 else Fraction(0)
@@ -224,7 +234,7 @@ def _exact_power(x: Fraction, y: Fraction) -> Fraction:
 @functools.cache
 def _fractions() -> Numbers:
     return Numbers("Fraction", lambda x: x if type(x) is Fraction else Fraction(x),
-                   {"sqrt": _exact_root, "pow": _exact_power, "sign": lambda x: Fraction((x > 0) - (x < 0))}, operator)
+                   {"sqrt": _exact_root, "pow": _exact_power, "sign": lambda x: Fraction((x > 0) - (x < 0))}, _NO_LIBRARY)
 
 
 @functools.cache
@@ -281,7 +291,7 @@ def _longdouble() -> Numbers:
         return x if isinstance(x, (np.longdouble, np.clongdouble)) else np.clongdouble(x) if isinstance(x, complex) else (
             np.longdouble(x))
 
-    return Numbers("longdouble", make, own, object())
+    return Numbers("longdouble", make, own, _NO_LIBRARY)
 
 
 _NAMED = {"fraction": _fractions, "mpmath": _mpmath, "interval": _intervals, "sympy": _sympy,

@@ -37,7 +37,7 @@ LOOKS = 64
 
 
 def check(f: Callable, *args: Any, order: int = 2, modes: Sequence[str] = MODES, reference: str = "differences",
-          key: Any = 0) -> Report:
+          rtol: float | None = None, key: Any = 0) -> Report:
     """Compares all ways to the derivatives of f at args with each other and with differences of f.
 
     Args:
@@ -48,6 +48,8 @@ def check(f: Callable, *args: Any, order: int = 2, modes: Sequence[str] = MODES,
         batch equal those of its examples), and "jit" (compiled ones equal interpreted ones).
       reference: "differences" of f (extrapolated, in float64 where f can do that, and by a complex step where f is analytic
         and the two agree), or "mpmath": differences of f in numbers of 60 digits, which are as good as exact.
+      rtol: the error that is allowed, relative to the terms that a derivative is a sum of; by default 1e-6, or half the
+        digits of a narrower dtype. What differences and f itself lose by rounding is allowed on top of that.
       key: a seed, or a key of ``fg.random``, of the random directions.
 
     A derivative of order n is compared with differences of that of order n - 1 (with "mpmath", of f alone).
@@ -82,14 +84,16 @@ def check(f: Callable, *args: Any, order: int = 2, modes: Sequence[str] = MODES,
             subject = Subject(f, leaves, tree, leaf_paths(f, args), generator)
         except Exception as error:  # what f raises is a finding
             return Report(function_name(f), order, "no reference", (raised("", "value", error),))
-        return _Audit(subject, order, modes, reference, generator).report()
+        return _Audit(subject, order, modes, reference, rtol, generator).report()
 
 
 class _Audit:
     """One audit: its directions, its references, and its rows."""
 
-    def __init__(self, subject: Subject, order: int, modes: Sequence[str], reference: str, generator: np.random.Generator):
+    def __init__(self, subject: Subject, order: int, modes: Sequence[str], reference: str, rtol: float | None,
+                 generator: np.random.Generator):
         self.subject, self.order, self.modes = subject, order, modes
+        self.rtol = max(1e-6, subject.eps ** 0.5) if rtol is None else rtol
         self.outer, *self.inner = [subject.direction(generator) for _ in range(order)]
         self.precise = Precise(subject) if reference == "mpmath" else None
         self.methods: set[str] = set()
@@ -111,8 +115,8 @@ class _Audit:
         else:
             rows += [Row(subject.paths[i], "", report.INTEGER, note="the result is no floating point number")
                      for i in subject.active]
-        batches = Equality(subject, self.inner[:1])
-        for name, compare in (("vmap", batches.vmapped), ("jit", batches.jitted)):
+        equality = Equality(subject, self.inner[:1])
+        for name, compare in (("vmap", equality.vmapped), ("jit", equality.jitted)):
             if name in self.modes:
                 try:
                     rows += compare()
@@ -163,22 +167,28 @@ class _Audit:
         self.methods.add(found.method)
         return found
 
+    def noise(self, directions: Sequence[Direction]) -> float:
+        g = self.line(directions)
+        return numeric.noise(lambda t: float(np.real(g(t))), self.subject.base_eps)
+
     def kink(self, directions: Sequence[Direction]) -> str:
         key = _key(directions)
         if key not in self.kinks:
             g = self.line(directions)
-            self.kinks[key] = numeric.kink(lambda t: float(np.real(g(t))), self.subject.size,
-                                               self.subject.base_eps), directions
+            self.kinks[key] = numeric.kink(lambda t: float(np.real(g(t))), self.subject.size, self.subject.base_eps), directions
         return self.kinks[key][0]
 
-    @functools.cache  # noqa: B019  an audit lives as long as its report is made
-    def terms(self, order: int) -> list[np.ndarray] | None:
-        """How large the parts of a derivative of this order are that its elements contribute, if reverse mode can tell."""
-        try:
-            function = derivative(self.letter * (order - 1), self.subject.scalar, self.inner[:order - 1])
-            return [np.abs(np.asarray(ct).astype(wide(ct.dtype))) for ct in gradient(function, self.subject.at)]
-        except Exception:  # its row says so
-            return None
+    @functools.cached_property
+    def terms(self) -> list[list[np.ndarray] | None]:
+        """For each order, how large the parts of a derivative are that its elements contribute, if reverse mode can tell."""
+        sizes: list[list[np.ndarray] | None] = []
+        for n in range(self.order):
+            function = derivative(self.letter * n, self.subject.scalar, self.inner[:n])
+            try:
+                sizes.append([np.abs(np.asarray(ct).astype(wide(ct.dtype))) for ct in gradient(function, self.subject.at)])
+            except Exception:  # its row says so
+                sizes.append(None)
+        return sizes
 
 
 class _Word:
@@ -261,12 +271,12 @@ class _Search:
             return Row(argument, name, report.OK if kink is None else report.KINK, self.error(found, expected.value, d), kink)
         if not np.isfinite(found) and self.audit.kink(self.mode.directions(self.position, d)):
             return Row(argument, name, report.KINK)  # an infinite slope makes NaN of all
-        wrong = self.search(d, np.arange(d.size))
+        wrong = self.search(d, np.arange(d.size), (found, expected, excess))
         if wrong is not None:
             part, where, found, value = wrong
             step = float(np.abs(part[where])) if where is not None else 1.0
             return Row(argument, name, report.WRONG, self.error(found, value, part), where,
-                       f"{found / step:.6g} for {value / step:.6g}")
+                       _pair(found / step, value / step))
         if self.kinks:
             return Row(argument, name, report.KINK, where=self.kinks[0])
         if np.isfinite(found) and np.isfinite(expected.value) and self.is_noise(d, abs(found - expected.value)):
@@ -289,7 +299,7 @@ class _Search:
         return abs(found - expected) / scale if scale else abs(found - expected)
 
     def scale(self, d: np.ndarray) -> float:
-        terms = self.audit.terms(self.mode.order)
+        terms = self.audit.terms[self.mode.order - 1]
         return 0.0 if terms is None else float(np.sum(np.where(d == 0, 0, terms[self.position] * np.abs(d))))
 
     def compare(self, d: np.ndarray) -> tuple[float, Estimate, float]:
@@ -298,41 +308,50 @@ class _Search:
         expected = self.audit.estimate(self.mode.directions(self.position, d))
         eps, scale = self.subject.eps, self.scale(d)
         size = max(abs(expected.value), scale if np.isfinite(scale) else 0.0)
-        digits = eps ** (1 / 2 if expected.method == "differences" else 2 / 3)
         doubt = min(4 * expected.error, max(1e-3, eps ** 0.5) * size)  # differences that do not settle excuse nothing
-        tolerance = digits * size + doubt + 100 * eps * self.subject.size
+        tolerance = self.audit.rtol * size + doubt + min(100 * eps, eps ** 0.5 / 4) * self.subject.size
         distance = abs(found - expected.value)
         return found, expected, np.inf if not np.isfinite(distance) else distance / tolerance if distance else 0.0
 
-    def search(self, d: np.ndarray, part: np.ndarray) -> tuple | None:
-        """A wrong element among a part of the elements, as (direction, index, found, expected); kinks are put down."""
-        masked = _masked(d, part)
-        found, expected, excess = self.compare(masked)
+    def search(self, d: np.ndarray, part: np.ndarray, compared: tuple[float, Estimate, float]) -> tuple | None:
+        """A wrong element of a direction that has this part, as (direction, index, found, expected); kinks are put down."""
+        found, expected, excess = compared
         self.looks += 1
         if excess <= 1 or self.looks > LOOKS:
             return None
         kinks = len(self.kinks)
         if len(part) > 1:
-            for half in np.array_split(part, 2):
-                wrong = self.search(d, half)
+            halves = [(_masked(d, half), half) for half in np.array_split(part, 2)]
+            for direction, half, result in sorted([(m, half, self.compare(m)) for m, half in halves], key=lambda h: -h[2][2]):
+                wrong = self.search(direction, half, result)
                 if wrong is not None:
                     return wrong
             if len(self.kinks) > kinks:
                 return None
         where = tuple(map(int, np.unravel_index(part[0], d.shape))) if len(part) == 1 else None
         distance = abs(found - expected.value)
-        if self.audit.kink(self.mode.directions(self.position, masked)):
+        if self.audit.kink(self.mode.directions(self.position, d)):
             self.kinks.append(where)
-        elif np.isfinite(expected.value) and not (expected.error > 0.1 * distance or self.is_noise(masked, distance)):
-            return masked, where, found, expected.value
+        elif np.isfinite(expected.value) and expected.error < 0.1 * distance and not self.is_noise(d, distance):
+            return d, where, found, expected.value
         return None
 
     def is_noise(self, d: np.ndarray, distance: float) -> bool:
-        """Whether changes of the arguments in their last digit change the derivative by as much."""
+        """Whether changes of the arguments in their last digit change the derivative, or its reference, by as much."""
+        directions = self.mode.directions(self.position, d)
+        step = self.audit.estimate(directions).step
+        if step and 8 * self.audit.noise(directions) >= distance * step:
+            return True
         subject, generator = self.subject, np.random.default_rng(0)
         base = float(self.mode.value(self.position, d, subject.at))
         return any(8 * abs(float(self.mode.value(self.position, d, subject.nearby(generator))) - base) >= distance
                    for _ in range(3))
+
+
+def _pair(found: float, expected: float) -> str:
+    """Two numbers, with as many digits as it takes to tell them apart."""
+    digits = next((n for n in range(6, 17) if f"{found:.{n}g}" != f"{expected:.{n}g}"), 17)
+    return f"{found:.{digits}g} for {expected:.{digits}g}"
 
 
 def _masked(d: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ the Hessian, or the result, are from those of each example alone, or of the inte
 """
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,17 +30,28 @@ class Equality:
 
     def __init__(self, subject: Subject, inner: Sequence[Direction]):
         self.subject, self.inner = subject, inner
-        self.parts = [self._results]
-        self.names = list(subject.results)
-        by = [subject.paths[i] for i in subject.active]
-        for part in [self._gradient, *[self._product] * len(inner)] if subject.differentiable else []:
+
+    @functools.cached_property
+    def parts(self) -> list[Callable]:
+        """The function and those of its derivatives that it has."""
+        subject, parts = self.subject, [self._results]
+        for part in [self._gradient, *[self._product] * len(self.inner)] if subject.differentiable else []:
             try:
                 part(*subject.leaves)
             except Exception:  # a row of its own says so
                 continue
-            self.parts.append(part)
-            self.names += by
-        self.single = self.bundle(*subject.leaves)
+            parts.append(part)
+        return parts
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """What each result of the bundle is by: itself, or an argument."""
+        return self.subject.results + [self.subject.paths[i] for i in self.subject.active] * (len(self.parts) - 1)
+
+    @functools.cached_property
+    def single(self) -> list[Any]:
+        """The bundle at the arguments."""
+        return self.bundle(*self.subject.leaves)
 
     def _results(self, *leaves: Any) -> list[Any]:
         return self.subject.flat(*leaves)

@@ -23,11 +23,12 @@ Line = Callable[[complex], complex]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A derivative, the error to expect of it, and how it was found."""
+    """A derivative, the error to expect of it, how it was found, and the shortest step in it (0 if there is no rounding)."""
 
     value: float
     error: float
     method: str
+    step: float = 0.0
 
 
 def derivative(g: Line, size: float, eps: float = EPS, analytic: bool = True) -> Estimate:
@@ -43,7 +44,7 @@ def derivative(g: Line, size: float, eps: float = EPS, analytic: bool = True) ->
     except Exception:  # whatever a function does that was not written for complex numbers
         return estimate
     error = 64 * eps * (abs(value) + size)
-    if abs(value - estimate.value) <= 4 * estimate.error + math.sqrt(eps) * (abs(value) + size):
+    if abs(value - estimate.value) <= 4 * estimate.error + eps ** (1 / 3) * (abs(value) + size):
         return Estimate(value, error, "complex step")
     return estimate
 
@@ -53,7 +54,7 @@ def differences(g: Callable[[float], float], size: float, eps: float = EPS) -> E
 
     Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4 (1982).
     """
-    best, error = math.nan, math.inf
+    best, error, shortest = math.nan, math.inf, 0.0
     above: list[float] = []
     step = FIRST_STEP
     while step > max(eps ** 0.75, SHORTEST_STEP):  # a shorter one is lost in the rounding of the argument
@@ -69,11 +70,11 @@ def differences(g: Callable[[float], float], size: float, eps: float = EPS) -> E
             factor *= RATIO * RATIO
             distance = max(abs(row[i + 1] - row[i]), abs(row[i + 1] - previous))
             if distance < error:
-                best, error = row[i + 1], distance
+                best, error, shortest = row[i + 1], distance, RATIO * step
         above = row
         if error <= 1e-2 * math.sqrt(eps) * abs(best) or error <= eps * size:
             break
-    return Estimate(best, error, "differences")
+    return Estimate(best, error, "differences", shortest)
 
 
 def kink(g: Callable[[float], float], size: float, eps: float = EPS) -> str:
@@ -87,13 +88,19 @@ def kink(g: Callable[[float], float], size: float, eps: float = EPS) -> str:
         return ""  # so few digits do not tell
     far_right, right, far_left, left = [(_value(g, h) - middle) / h for h in (large, small, -large, -small)]
     if not all(map(math.isfinite, (far_right, right, far_left, left))):
-        return "singular" if math.isfinite(right) != math.isfinite(left) or not math.isfinite(middle) else ""
+        return "singular" if math.isfinite(right) != math.isfinite(left) else ""
     noise = 64 * eps * size / small
     gap, far_gap = abs(right - left), abs(far_right - far_left)
     steepest, far_steepest = max(abs(right), abs(left)), max(abs(far_right), abs(far_left))
     if steepest > max(5 * far_steepest, noise) or gap > max(5 * far_gap, noise):
         return "singular"
     return "jump" if gap > noise and gap > 0.2 * far_gap else ""
+
+
+def noise(g: Callable[[float], float], eps: float = EPS) -> float:
+    """How far values of g at neighbouring arguments are from a straight line: its rounding errors."""
+    values = [_value(g, 64 * eps * i) for i in range(6)]
+    return max([abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)])
 
 
 def _value(g: Callable[[float], float], t: float) -> float:

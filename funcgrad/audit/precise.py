@@ -7,6 +7,7 @@ if the function has an operation that mpmath's numbers lack.
 """
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import math
@@ -19,6 +20,7 @@ from funcgrad.arithmetic.interpreter import evaluate
 from funcgrad.arithmetic.numbers import numbers_of
 from funcgrad.audit.numeric import Estimate
 from funcgrad.audit.subject import Direction, Subject, wide
+from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.transforms.staging import ShapeDtypeStruct, make_jaxpr
 
 DIGITS, STEP = 100, 1e-15
@@ -29,9 +31,12 @@ class Precise:
 
     def __init__(self, subject: Subject):
         self.mp = importlib.import_module("mpmath").mp
-        self.numbers = numbers_of("mpmath")
+        self.subject, self.numbers = subject, numbers_of("mpmath")
         self.at = [self._numbers(x) for x in subject.at]
-        self.program = make_jaxpr(subject.scalar)(*[ShapeDtypeStruct(x.shape, wide(x.dtype)) for x in subject.at])
+
+    @functools.cached_property
+    def program(self) -> Jaxpr:
+        return make_jaxpr(self.subject.scalar)(*[ShapeDtypeStruct(x.shape, wide(x.dtype)) for x in self.subject.at])
 
     def _numbers(self, x: Any) -> np.ndarray:
         out = np.empty(x.shape, object)
@@ -49,8 +54,8 @@ class Precise:
                          for i, x in enumerate(self.at)]
                 try:
                     value, = evaluate(self.program, moved, self.numbers)
-                except (NotImplementedError, ArithmeticError, ValueError, TypeError):
-                    return None  # differences in floats say what they can
+                except Exception:  # it cannot be traced, or computed in these numbers: differences in floats say what they can
+                    return None
                 total += math.prod(signs) * value[()]
             slope = float(self.mp.re(total) / (2 * self.mp.mpf(STEP)) ** len(steps))
         return Estimate(slope, 2.0 ** -52 * abs(slope), "mpmath")

@@ -15,9 +15,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from funcgrad.errors import MissingRuleError, message
+from funcgrad.errors import (
+    ConcretizationTypeError,
+    MissingRuleError,
+    NonConcreteBooleanIndexError,
+    TracerArrayConversionError,
+    message,
+)
 
 OK, WRONG, KINK, RAISES, NO_RULE, UNSURE = "ok", "WRONG", "kink here", "raises", "no rule", "unsure"
+UNTRACED = "not traceable"
 INTEGER = "not differentiable (int)"
 _COLOURS = {WRONG: "#c62828", RAISES: "#c62828", KINK: "#b26a00", UNSURE: "#b26a00", OK: "#2e7d32"}
 _HEADS = ("argument", "derivative", "error", "at", "verdict")
@@ -27,8 +34,8 @@ _HEADS = ("argument", "derivative", "error", "at", "verdict")
 class Row:
     """One derivative by one array of the arguments.
 
-    ``error`` is relative to the size of the terms that the derivative is a sum of, ``where`` the index in the array of the
-    worst element (None where all is well), ``note`` what else there is to say.
+    ``error`` is relative to the size of the terms that the derivative is a sum of, ``where`` the index in the array of a wrong
+    element, or one with a kink (None where all is well), ``note`` what else there is to say.
     """
 
     argument: str
@@ -97,10 +104,12 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def raised(argument: str, mode: str, error: Exception) -> Row:
-    """The row of a mode that raised: a rule that is missing is no mistake, anything else is."""
+    """The row of a mode that raised: a missing rule, or Python code that needs values, is no mistake; anything else is."""
     if isinstance(error, MissingRuleError):
         operation = re.search(r"the operation (\w+) has no rule|mode through (\w+)", str(error))
         return Row(argument, mode, NO_RULE, note=operation[1] or operation[2] if operation else first_line(error))
+    if isinstance(error, (ConcretizationTypeError, NonConcreteBooleanIndexError, TracerArrayConversionError)):
+        return Row(argument, mode, UNTRACED, note=first_line(error))
     return Row(argument, mode, RAISES, note=f"{type(error).__name__}: {first_line(error)}")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 import funcgrad.numpy as fnp
 from funcgrad import dtypes
+from funcgrad.audit import numeric
 from funcgrad.core.array import DeviceArray, aval_of
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.stage import eval_jaxpr
@@ -98,8 +99,9 @@ class Subject:
         inexact = [x.dtype for x in (*self.at, *outs) if dtypes.is_inexact(x.dtype)]
         self.real = all(d.kind != "c" for d in inexact)
         self.eps = max([float(dtypes.finfo(d).eps) for d in inexact], default=0.0)
-        self.size = sum([float(np.sum(np.abs(w * np.asarray(x).astype(w.dtype))))
-                         for w, x in zip(self.weights, outs, strict=True) if w is not None])
+        terms = [np.abs(w * np.asarray(x).astype(w.dtype)) for w, x in zip(self.weights, outs, strict=True) if w is not None]
+        self.size = sum([float(np.sum(t[np.isfinite(t)])) for t in terms])
+        """How large the terms are that are added up."""
         self.differentiable = bool(self.active) and any(w is not None for w in self.weights)
         self.base, self.base_eps = self._wide(outs)
 
@@ -161,8 +163,10 @@ def _steps(x: Any, generator: np.random.Generator) -> np.ndarray:
     values = np.asarray(x).astype(wide(x.dtype))
     size = np.abs(values)
     nonzero = size[(size > 0) & np.isfinite(size)]
+    if x.dtype == np.float16:  # whose range is short: a derivative along a long direction overflows
+        size = np.minimum(size, 1.0)
     typical = min(float(np.median(nonzero)), 1.0) if nonzero.size else 1.0
-    size = np.where(np.isfinite(size) & (size > 1e-8 * np.max(nonzero, initial=0)), size, typical)
+    size = np.where(np.isfinite(size) & (size > numeric.EPS * np.max(nonzero, initial=0)), size, typical)
     steps = size * _signed(x.shape, generator)
     return np.asarray(steps * _phases(x.shape, generator) if x.dtype.kind == "c" else steps).astype(x.dtype)
 
