@@ -55,6 +55,7 @@ from funcgrad.devices import (
 from funcgrad.jit import disable_jit, eager, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
+from funcgrad.source import to_cfunc, to_source
 from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import (
@@ -108,6 +109,6 @@ __all__ = [
     "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
     "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
     "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_num_threads", "step", "taylor",
-    "test_util", "timeit", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp",
-    "vmap",
+    "test_util", "timeit", "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad",
+    "viz", "vjp", "vmap",
 ]

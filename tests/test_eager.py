@@ -147,3 +147,19 @@ def test_wrong_carries_are_refused_as_ever_and_the_mode_ends():
     seen = []
     fg.jit(lambda x: lax.scan(lambda c, x: (c + x, seen.append(x)), 0.0, x)[0])(fnp.arange(3.0))
     assert len(seen) <= 2 and within.now() == ()
+
+
+def test_a_branch_gets_arrays_and_its_weak_result_the_dtype_of_the_others():
+    seen = []
+
+    def run(p):
+        return lax.cond(p, lambda x: seen.append(x) or 1.0, lambda x: fnp.float32(2.0) * x.astype("float32"), 1.5)
+
+    expected = [run(True), run(False)]
+    seen.clear()
+    with fg.eager():
+        found = [run(True), run(False)]
+        assert fg.vmap(run)(np.array([True, False])).dtype == np.float32
+    assert all(isinstance(x, fg.Array) for x in seen)
+    assert [(x.dtype, x.weak_type) for x in found] == [(x.dtype, x.weak_type) for x in expected]
+    np.testing.assert_array_equal(found, expected)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
 import numpy as np
 import pytest
@@ -434,3 +435,32 @@ def test_what_a_solver_replaced_by_nan_is_told_with_what_came_before():
     assert f"at test_explain_nan.py:{culprit(slope)} in slope" in str(report)
     singular = fg.explain_nan(fg.grad(lambda a: fnp.sum(fnp.linalg.solve(a, fnp.ones(2)))), np.ones((2, 2)))
     assert singular.operation == "factored_solve" and "singular" in singular.rewrite
+
+
+def test_what_takes_too_much_one_by_one_is_explained_in_whole_batches(monkeypatch):
+    f = fg.jit(fg.vmap(fg.grad(where_root)))
+    batch = np.stack([X + 1.0, X, X])
+    assert [turn.kind for turn in fg.explain_nan(f, batch).within] == ["lane"]
+    monkeypatch.setattr(sys.modules["funcgrad.debug.nans"], "KEPT", 60.0)
+    report = fg.explain_nan(f, batch)
+    assert report.line == culprit(where_root) and not report.within and report.element == (1, 2), report
+
+
+def test_the_way_back_through_every_kind_of_movement():
+    def f(x):
+        y = fnp.log(x)  # CULPRIT
+        a = fnp.concatenate([fnp.ones((1, 3)), y.reshape(2, 3).T[::-1, ::-1].reshape(2, 3)])
+        b = fnp.pad(a, ((1, 0), (0, 2)))[1:, :3]
+        c = fnp.sort(b, axis=0)
+        return fnp.einsum("ij,kj->ik", c, fnp.ones((2, 3)))
+
+    report = fg.explain_nan(f, np.array([1.0, 2.0, -1.0, 3.0, 4.0, 5.0]))
+    assert report.line == culprit(f) and report.element == (2,) and report.operands == (-1.0,), report
+
+
+def test_the_layer_of_a_model_is_told():
+    from funcgrad import nn
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(4, 2), nn.Lambda(fnp.log)))
+    params, _ = model.init(fg.random.key(0))
+    report = fg.explain_nan(fg.jit(fg.value_and_grad(lambda p, x: fnp.mean(model(p, x)))), params, RNG.normal(size=(5, 3)))
+    assert report.operation == "log" and ("layer:", "1: Sequential > 1: Lambda") in report.rows, report

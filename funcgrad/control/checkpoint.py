@@ -54,8 +54,6 @@ def checkpoint(fun: Callable, *, prevent_cse: bool = True, policy: Policy | None
 
     @wraps(fun, "checkpoint")
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        if runs_plainly():
-            return fun(*args, **kwargs)
         static = fixed.positions(len(args))
         given = [x for i, x in enumerate(args) if i not in static]
         named = {name: x for name, x in kwargs.items() if name not in fixed.names}
@@ -65,6 +63,8 @@ def checkpoint(fun: Callable, *, prevent_cse: bool = True, policy: Policy | None
             return fun(*[x if i in static else next(rest) for i, x in enumerate(args)], **{**kwargs, **k})
 
         leaves, tree = flatten_args(fun, given, "checkpoint", named)
+        if runs_plainly():
+            return dynamic(*tree_unflatten(tree, leaves))
         flat = FlatFunction(dynamic, tree, "checkpoint")
         with quiet():
             jaxpr, captured = stage(flat, [x.aval for x in leaves], function_name(fun), "checkpoint")

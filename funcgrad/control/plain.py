@@ -72,9 +72,7 @@ def _converted(before: Sequence[Any], after: Sequence[Any]) -> list[Any] | None:
     return None if same else promoted
 
 
-def plain_choice(what: str, index: int, branch: Callable, operands: tuple) -> Any:
-    """The branch that was chosen."""
+def plain_choice(what: str, index: int, branch: Callable, operands: tuple) -> tuple[list[Any], Any]:
+    """The flat results of the branch that was chosen, and their tree."""
     with within(Turn("branch", index, None, what, user_source())):
-        out = branch(*operands)
-    leaves, tree = flat_results(branch, "return arrays", what, out)
-    return tree_unflatten(tree, leaves)
+        return flat_results(branch, "return arrays", what, branch(*operands))

@@ -33,11 +33,16 @@ from funcgrad.core.trace import EVAL, EvalTrace, current, current_trace
 from funcgrad.debug.causes import diagnose, operands_at
 from funcgrad.debug.provenance import Chain, Record, Recorder, Step, data_of, is_nan, not_finite
 from funcgrad.errors import Source, Turn, message, user_source
-from funcgrad.jit import eager
+from funcgrad.jit import disable_jit, eager
 from funcgrad.ops.callback import silent
 from funcgrad.transforms.arguments import function_name, leaf_paths
 from funcgrad.transforms.derivatives import quiet
 from funcgrad.tree import keystr, tree_leaves, tree_leaves_with_path, tree_map
+
+KEPT = 2.0 ** 29
+"""Bytes of values that are not finite that are kept of a function run as plain Python."""
+REMEMBERED = 4096
+"""Values that are not finite whose origins a scope remembers."""
 
 # ---------------------------------------------------------------- the scope
 
@@ -102,6 +107,9 @@ class _CheckingTrace(Recorder):
 
     def note(self, primitive: Primitive, args: tuple, params: dict, outs: tuple) -> None:
         super().note(primitive, args, params, outs)
+        if len(self.makers) > REMEMBERED:  # a scope around a long training does not keep every mask of infinities
+            for number in list(self.makers)[:REMEMBERED // 2]:
+                del self.makers[number]
         if not self.replaying:
             self.check(outs)
 
@@ -201,14 +209,9 @@ def _explain(f: Callable, args: tuple, kwargs: dict) -> NanReport:
         return NanReport("unknown", "explain_nan was called inside a transformed function, where values are not known; call it "
                                     "outside: fg.explain_nan(fg.grad(f), x)")
     args, kwargs = tree_map(_as_array, args), tree_map(_as_array, kwargs)
-    recorder = Recorder()
-    raised: Exception | None = None
-    results: dict[str, Any] = {}
-    with current(recorder), eager(), silent():
-        try:
-            results = _numbers(f(*args, **kwargs))
-        except Exception as error:
-            raised = error
+    recorder, results, raised = _recorded(f, args, kwargs, Recorder(KEPT), eager())
+    if isinstance(raised, MemoryError):  # one example after the other takes too much: whole batches, without the lane
+        recorder, results, raised = _recorded(f, args, kwargs, Recorder(), disable_jit())
     chain = recorder.chain([x for x in results.values() if isinstance(x, DeviceArray)])
     lost = raised is not None or any(not_finite(np.asarray(x)).any() for x in results.values())
     if chain is None and lost and recorder.first is not None:  # the function raised, or made Python numbers of arrays
@@ -223,6 +226,16 @@ def _explain(f: Callable, args: tuple, kwargs: dict) -> NanReport:
     if raised is not None:
         return NanReport("unknown", f"{function_name(f)} raised {type(raised).__name__}: {raised}")
     return _finite(f, args, kwargs, recorder)
+
+
+def _recorded(f: Callable, args: tuple, kwargs: dict, recorder: Recorder,
+              mode: Any) -> tuple[Recorder, dict[str, Any], Exception | None]:
+    """The function run under a recorder: its results that may be bad, or what it raised."""
+    with current(recorder), mode, silent(), quiet():
+        try:
+            return recorder, _numbers(f(*args, **kwargs)), None
+        except Exception as error:
+            return recorder, {}, error
 
 
 def _finite(f: Callable, args: tuple, kwargs: dict, recorder: Recorder) -> NanReport:
@@ -279,6 +292,7 @@ def _report(chain: Chain, step: Step | None, recorder: Recorder, arguments: dict
     if record.role:
         rows.append(("part:", f"the {record.role}{' of' if record.role == 'backward pass' else ' on'} this line"))
     rows += [("operands:", _described(x, record) + _from_where(x, recorder, arguments)) for x in record.args]
+    rows += [("layer:", " > ".join([part.name for part in record.path]))] if record.path else []
     rows += [("inside:", str(turn)) for turn in record.within]
     rows += [("because:", _at(s)) for s in chain.steps[:1] if s is not step]
     rows += [("then:", _at(nan))] if nan is not None and nan is not step and nan is not chain.steps[0] else []

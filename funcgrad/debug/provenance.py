@@ -20,6 +20,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import DeviceArray, aval_of
+from funcgrad.core.jaxpr import Named, current_path
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import eval_jaxpr
 from funcgrad.core.structure import Choice, Loop, While
@@ -51,6 +52,8 @@ class Record:
     within: tuple[Turn, ...]
     role: str
     """"" in the function itself; "derivative of sqrt" in a rule; "backward pass"."""
+    path: tuple[Named, ...]
+    """The layers of a model, and other named parts, that it was done in."""
 
     @property
     def name(self) -> str:
@@ -97,17 +100,18 @@ class Chain:
 class Recorder(EvalTrace):
     """The bottom interpreter, which looks at each result. Programs are run equation by equation, and loops step by step."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = np.inf) -> None:
         super().__init__()
+        self.limit = limit
+        """Bytes of values that are not finite, beyond which MemoryError is raised."""
         self.count = 0
-        self.makers: dict[int, tuple[Record, int]] = {}
-        """By the buffer of a bad value, which its record keeps alive: which result of which operation it is."""
+        self.makers: dict[int, tuple[Record, int, Any]] = {}
+        """By the id of the buffer of a bad value: which result of which operation it is, and the buffer, so that it lives."""
         self.origins: dict[int, tuple[weakref.ref, str, Source | None, tuple[str, ...]]] = {}
         self.met: set[str] = set()
         """The operations done so far."""
         self.selects = False
         """Whether the function itself, not a derivative, chose between computed values."""
-        self.kept: list[Any] = []
         self.first: Record | None = None
 
     def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
@@ -128,10 +132,14 @@ class Recorder(EvalTrace):
         bad = [i for i, out in enumerate(outs) if not_finite(out).any()]
         if bad:
             turns, role = _circumstances(primitive, source)
-            record = Record(self.count, primitive, params, args, outs, source, turns, role)
+            record = Record(self.count, primitive, params, args, outs, source, turns, role, current_path.get())
             self.first = self.first or record
+            self.limit -= sum(outs[i].nbytes for i in bad)
+            if self.limit < 0:
+                raise MemoryError("too many numbers that are not finite")
             for i in bad:
-                self.makers.setdefault(id(data_of(outs[i])), (record, i))  # a view of all of a buffer may be the buffer
+                data = data_of(outs[i])
+                self.makers.setdefault(id(data), (record, i, data))  # a view of all of a buffer may be the buffer
         inputs = tuple([known[0] for x in args if (known := self.origin(x)) is not None])
         for out in outs:
             number = id(out)
@@ -140,8 +148,8 @@ class Recorder(EvalTrace):
     def same(self, value: Any, known: Any) -> None:
         """Makes known that a value came from where another one did."""
         if id(data_of(known)) in self.makers:
-            self.kept.append(value)
-            self.makers[id(data_of(value))] = self.makers[id(data_of(known))]
+            record, i, _ = self.makers[id(data_of(known))]
+            self.makers[id(data_of(value))] = record, i, data_of(value)
         if (origin := self.origin(known)) is not None:
             self.origins[id(value)] = weakref.ref(value, self._forget(id(value))), *origin
 
@@ -221,7 +229,7 @@ class Recorder(EvalTrace):
             if maker is None:
                 outside.append((value, element, after))
                 continue
-            step = Step(*maker, element)
+            step = Step(maker[0], maker[1], element)
             key = (step.record.number, step.out, element)
             if key in parents:
                 continue
@@ -254,6 +262,9 @@ def _guilty(step: Step) -> Iterator[tuple[Any, Element]]:
     if record.primitive.effect:
         return
     raw = [np.asarray(data_of(x)) for x in record.args]
+    if record.primitive.kind is Kind.MOVEMENT:
+        yield _moved_from(step, raw)
+        return
     inexact = [dtypes.is_inexact(x.dtype) for x in raw]
 
     def bad(masks: dict[int, np.ndarray]) -> bool:
@@ -283,6 +294,17 @@ def _guilty(step: Step) -> Iterator[tuple[Any, Element]]:
                 else:
                     yield from [(record.args[i], at) for at in _narrowed(bad, masks, i)]
         return
+
+
+def _moved_from(step: Step, raw: list[np.ndarray]) -> tuple[Any, Element]:
+    """The element of an operand that was moved to a place: their numbers are moved in the same way."""
+    starts = np.cumsum([0, *[x.size for x in raw]])
+    numbers = [np.arange(a, a + x.size).reshape(x.shape) for a, x in zip(starts, raw, strict=False)]
+    operands = tuple([DeviceArray(x if x.ndim else x[()]) for x in numbers])
+    outs = EVAL.process(step.record.primitive, operands, step.record.params)
+    number = int(np.asarray(data_of(outs[step.out]))[step.element])
+    i = int(np.searchsorted(starts, number, "right")) - 1
+    return step.record.args[i], tuple(map(int, np.unravel_index(number - starts[i], raw[i].shape)))
 
 
 def _bad(x: Any) -> Any:
