@@ -80,19 +80,16 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
-_TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "draw": "viz", "interpret": "arithmetic"}
-_TOOLS = {"check": "audit", "compare_precision": "arithmetic", "interpret": "arithmetic", "to_source": "export"}
+_TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "draw": "viz",
+          "interpret": "arithmetic"}
 
 
 def __getattr__(name: str):
-    """``nn``, ``optim``, the modules of ``scipy`` and ``experimental``, and tools are loaded when they are first asked for."""
-    """``nn``, ``optim``, ``training``, ``viz``, ``scipy`` and ``experimental`` are loaded when they are first asked for."""
+    """``nn``, ``optim``, ``training``, ``viz``, ``scipy``, ``experimental`` and tools are loaded when first asked for."""
     if name in ("experimental", "nn", "optim", "scipy", "training", "viz"):
         return _importlib.import_module(f"funcgrad.{name}")
     if name in _TOOLS:
         return getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
-    if name in ("backward_steps", "draw"):
-        return getattr(_importlib.import_module("funcgrad.viz"), name)
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 

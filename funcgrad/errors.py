@@ -133,7 +133,7 @@ class Source:
 
 
 def file_name(path: str) -> str:
-    """The name of a file of the user's code. A cell of a notebook, whose file has a number for a name, is ``In[4]`` as there."""
+    """The name of a file of the user's code. A cell of a notebook, whose file is named by a number, is ``In[4]``."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     cell = shell and shell.compile.format_code_name(path)
     return cell[1] if cell else os.path.basename(path)
