@@ -1,7 +1,7 @@
 """The notebooks run from top to bottom, show what is stored in them, and tell nothing about the machine that ran them."""
 from __future__ import annotations
 
-import getpass
+import itertools
 import math
 import re
 import socket
@@ -13,7 +13,6 @@ import pytest
 from notebooks import run
 
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
-COLOUR = re.compile(r"#[0-9a-f]{6}")
 PATHS = run.notebooks()
 
 
@@ -23,14 +22,21 @@ def shown(cell):
         yield from [(output.name, output.text)] if output.output_type == "stream" else sorted(output.data.items())
 
 
-def agree(kind: str, stored: str, new: str) -> bool:
-    """The same words, and the same numbers up to rounding: other processors add in another order. Pictures round to 0.1."""
-    stored, new = COLOUR.sub("colour", stored), COLOUR.sub("colour", new)
-    if NUMBER.sub("#", stored).split() != NUMBER.sub("#", new).split():
-        return False
-    rounding = 1e-9 if kind in ("stdout", "text/plain") else 0.2
-    return all(math.isclose(float(a), float(b), rel_tol=1e-3, abs_tol=rounding)
-               for a, b in zip(NUMBER.findall(stored), NUMBER.findall(new), strict=True))
+def words(kind: str, text: str) -> list[str]:
+    """What a person reads: of a picture or a table its texts, not where they stand."""
+    if kind in ("image/svg+xml", "text/html"):
+        text = " ".join(re.findall(r">([^<>]+)<", re.sub(r"<(script|style).*?</\1>", "", text, flags=re.S)))
+    return text.split()
+
+
+def first_difference(kind: str, stored: str, new: str) -> str:
+    """Numbers may differ by rounding: other processors add in another order."""
+    for old, now in itertools.zip_longest(words(kind, stored), words(kind, new), fillvalue="(nothing)"):
+        same = NUMBER.sub("#", old) == NUMBER.sub("#", now)
+        if not same or not all(math.isclose(float(a), float(b), rel_tol=1e-3, abs_tol=1e-9)
+                               for a, b in zip(NUMBER.findall(old), NUMBER.findall(now), strict=True)):
+            return f"stored {old!r}, now {now!r}"
+    return ""
 
 
 def test_there_are_nine():
@@ -44,7 +50,8 @@ def test_a_notebook_shows_what_is_stored(path):
     for old, new in zip(stored.cells, run.executed(path).cells, strict=True):
         if old.cell_type == "code":
             for (kind, text), (new_kind, new_text) in zip(shown(old), shown(new), strict=True):
-                assert kind == new_kind and agree(kind, text, new_text), f"{old.source}\n\nstored:\n{text}\n\nnow:\n{new_text}"
+                assert kind == new_kind
+                assert not first_difference(kind, text, new_text), old.source
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -54,10 +61,7 @@ def test_a_notebook_is_stored_stripped(path):
     notebook = nbformat.reads(text, as_version=4)
     nbformat.validate(notebook)
     assert nbformat.writes(run.stripped(notebook)) + "\n" == text, "write it with: python notebooks/run.py"
-    facts = [str(Path.home()) + "/", str(run.FOLDER.parent), "/tmp/", "ipykernel_", "0x7f", socket.gethostname()]
-    facts += [getpass.getuser()] if getpass.getuser() not in ("root", "user", "runner") else []
+    facts = "|".join(map(re.escape, (str(Path.home()), str(run.FOLDER.parent), "/tmp", "ipykernel", socket.gethostname())))
     for cell in notebook.cells:
         for _, output in shown(cell) if cell.cell_type == "code" else ():
-            assert not [fact for fact in facts if fact in output], cell.source
-        assert cell.source == cell.source.strip() and all(len(line) <= 128 for line in cell.source.splitlines()
-                                                          if cell.cell_type == "code")
+            assert not re.search(rf"(?<!\w)({facts})(?!\w)|\b0x[0-9a-f]{{6,}}", output), cell.source
