@@ -175,6 +175,12 @@ def test_kinks():
     assert verdicts(away) == {"ok"}, away
 
 
+def test_a_nan_behind_where_is_found():
+    report = fg.check(lambda x: fnp.sum(fnp.where(x > 0, fnp.sqrt(x), 0.0)), np.array([1.0, -1.0, 2.0]), order=1,
+                      modes=["forward", "reverse"])
+    assert [row.cells()[1:] for row in report.wrong] == [(mode, "nan", "[1]", "WRONG: nan for 0") for mode in ("reverse", "transposed")]
+
+
 def test_a_mistake_beside_a_kink_is_found():
     with planted(e.sin_p, "jvp", tangents(doubled)(lambda primals, dots: ((fnp.sin(*primals),), (fnp.cos(*primals) * dots[0],)))):
         report = fg.check(lambda x: fnp.sin(fnp.abs(x)), np.array([0.0, 1.0]), order=1, modes=["forward"])

@@ -329,7 +329,7 @@ class _Search:
             if len(self.kinks) > kinks:
                 return None
         where = tuple(map(int, np.unravel_index(part[0], d.shape))) if len(part) == 1 else None
-        distance = abs(found - expected.value)
+        distance = abs(found - expected.value) if np.isfinite(found) else np.inf
         if self.audit.kink(self.mode.directions(self.position, d)):
             self.kinks.append(where)
         elif np.isfinite(expected.value) and expected.error < 0.1 * distance and not self.is_noise(d, distance):
