@@ -51,7 +51,8 @@ def test_a_notebook_shows_what_is_stored(path):
         if old.cell_type == "code":
             for (kind, text), (new_kind, new_text) in zip(shown(old), shown(new), strict=True):
                 assert kind == new_kind
-                assert not first_difference(kind, text, new_text), old.source
+                difference = first_difference(kind, text, new_text)
+                assert not difference, f"{difference}; if it should be so: python notebooks/run.py {path.name[:2]}\n{old.source}"
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
