@@ -80,17 +80,17 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
+_PACKAGES = ("experimental", "nn", "optim", "scipy", "training", "viz")
 _TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "draw": "viz",
           "interpret": "arithmetic"}
 
 
 def __getattr__(name: str):
-    """``nn``, ``optim``, ``training``, ``viz``, ``scipy``, ``experimental`` and tools are loaded when first asked for."""
-    if name in ("experimental", "nn", "optim", "scipy", "training", "viz"):
+    """Subpackages, and tools that are not needed in every program, are loaded when they are first asked for."""
+    if name in _PACKAGES:
         return _importlib.import_module(f"funcgrad.{name}")
     if name in _TOOLS:
-        globals()[name] = tool = getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
-        return tool
+        return getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 
