@@ -17,9 +17,10 @@ from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parent.parent
 MODULES = (
-    "funcgrad", "funcgrad.numpy", "funcgrad.numpy.linalg", "funcgrad.numpy.fft", "funcgrad.lax", "funcgrad.lax.linalg",
-    "funcgrad.random", "funcgrad.nn", "funcgrad.nn.initializers", "funcgrad.optim", "funcgrad.training", "funcgrad.viz",
-    "funcgrad.tree", "funcgrad.debug", "funcgrad.test_util", "funcgrad.scipy.special", "funcgrad.scipy.linalg", "funcgrad.scipy.stats", "funcgrad.scipy.signal",
+    "funcgrad", "funcgrad.numpy", "funcgrad.numpy.linalg", "funcgrad.numpy.fft", "funcgrad.lax",
+    "funcgrad.lax.linalg", "funcgrad.random", "funcgrad.nn", "funcgrad.nn.initializers", "funcgrad.optim",
+    "funcgrad.training", "funcgrad.viz", "funcgrad.tree", "funcgrad.debug", "funcgrad.test_util",
+    "funcgrad.scipy.special", "funcgrad.scipy.linalg", "funcgrad.scipy.stats", "funcgrad.scipy.signal",
     "funcgrad.experimental.jet", "funcgrad.experimental.ode",
 )
 
