@@ -139,6 +139,25 @@ def file_name(path: str) -> str:
     return cell[1] if cell else os.path.basename(path)
 
 
+class Sourced:
+    """What happened at a ``source``, which may be None: its file, line and text for the user."""
+
+    __slots__ = ()
+    source: Source | None
+
+    @property
+    def file(self) -> str:
+        return self.source.file if self.source else ""
+
+    @property
+    def line(self) -> int | None:
+        return self.source.line if self.source else None
+
+    @property
+    def text(self) -> str:
+        return self.source.text if self.source else ""
+
+
 def user_source() -> Source | None:
     """Where in the user's code the current call comes from."""
     frame = user_frame()

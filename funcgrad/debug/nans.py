@@ -32,7 +32,7 @@ from funcgrad.core.stage import as_value
 from funcgrad.core.trace import EVAL, EvalTrace, current, current_trace
 from funcgrad.debug.causes import diagnose, operands_at
 from funcgrad.debug.provenance import Chain, Record, Recorder, Step, data_of, is_nan, not_finite
-from funcgrad.errors import Source, Turn, message, user_source
+from funcgrad.errors import Source, Sourced, Turn, message, user_source
 from funcgrad.jit import disable_jit, eager
 from funcgrad.ops.callback import silent
 from funcgrad.transforms.arguments import function_name, leaf_paths
@@ -134,7 +134,7 @@ def _is_python(primitive: Primitive, args: tuple, params: dict) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class NanReport:
+class NanReport(Sourced):
     """What ``explain_nan`` found. It is true if there is something to explain, and prints itself.
 
     ``kind``: "nan", "inf", "none" (all results are finite) or "unknown". ``operation``, ``file``, ``line``, ``text`` (the
@@ -156,18 +156,6 @@ class NanReport:
     cause: str = ""
     rewrite: str = ""
     rows: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def file(self) -> str:
-        return self.source.file if self.source else ""
-
-    @property
-    def line(self) -> int | None:
-        return self.source.line if self.source else None
-
-    @property
-    def text(self) -> str:
-        return self.source.text if self.source else ""
 
     def __bool__(self) -> bool:
         return self.kind != "none"

@@ -24,7 +24,7 @@ from funcgrad.core.stage import stage
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.trace import EVAL, current
 from funcgrad.debug.user_names import user_names
-from funcgrad.errors import Source, Turn, message
+from funcgrad.errors import Source, Sourced, Turn, message
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, leaf_paths, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.tree import tree_unflatten
@@ -36,7 +36,7 @@ SMALL = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Sourced):
     """One equation that has run. ``within`` are the steps of loops and the branches it is in, innermost first."""
 
     number: int
@@ -54,14 +54,6 @@ class Step:
     @property
     def source(self) -> Source | None:
         return self.equation.source
-
-    @property
-    def file(self) -> str:
-        return self.source.file if self.source else ""
-
-    @property
-    def line(self) -> int | None:
-        return self.source.line if self.source else None
 
     @property
     def call(self) -> str:

@@ -19,7 +19,7 @@ from funcgrad.core.jaxpr import Atom, Jaxpr, Literal, Var, subjaxprs
 from funcgrad.core.stage import stage
 from funcgrad.core.structure import Choice, Loop
 from funcgrad.core.types import ShapedArray
-from funcgrad.errors import Source
+from funcgrad.errors import Source, Sourced
 from funcgrad.transforms.arguments import FlatFunction, function_name, leaf_paths, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.linearize import linearize_jaxpr
@@ -28,7 +28,7 @@ from funcgrad.tree import tree_flatten
 
 
 @dataclass(frozen=True, slots=True)
-class Residual:
+class Residual(Sourced):
     """An array that is kept. ``kind``: "argument" (``name`` is its path), "constant", or "value" that an operation made."""
 
     aval: ShapedArray
@@ -49,14 +49,6 @@ class Residual:
     @property
     def nbytes(self) -> int:
         return self.aval.size * self.aval.dtype.itemsize
-
-    @property
-    def file(self) -> str:
-        return self.source.file if self.source else ""
-
-    @property
-    def line(self) -> int | None:
-        return self.source.line if self.source else None
 
     @property
     def origin(self) -> str:
