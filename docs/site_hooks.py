@@ -29,7 +29,7 @@ def on_files(files: Files, config: Any) -> Files:
     for name in MODULES:
         files.append(File.generated(config, f"api/{name}.md", content=reference_page(name)))
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        text, resources = MarkdownExporter().from_filename(str(path))
+        text, resources = MarkdownExporter().from_filename(str(path), resources={"unique_key": path.stem})
         files.append(File.generated(config, f"tutorials/{path.stem}.md", content=text))
         for name, data in resources["outputs"].items():
             files.append(File.generated(config, f"tutorials/{name}", content=data))
@@ -42,7 +42,8 @@ def start_page() -> str:
     """README.md, with its links as seen from this folder."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"<!--.*?-->\n", "", text).replace("](docs/", "](")
-    return re.sub(r"\[([^\]]*)\]\((?!https?:|[\w-]+\.md)[^)]*\)|\[([^\]]*)\]\(CONTRIBUTING.md\)", r"`\1\2`", text)
+    text = re.sub(r"\]\(notebooks/([\w-]+)\.ipynb\)", r"](tutorials/\1.md)", text)
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|[\w/-]+\.md)[^)]*\)|\[([^\]]*)\]\(CONTRIBUTING.md\)", r"`\1\2`", text)
 
 
 def reference_page(name: str) -> str:

@@ -90,7 +90,8 @@ def __getattr__(name: str):
     if name in _PACKAGES:
         return _importlib.import_module(f"funcgrad.{name}")
     if name in _TOOLS:
-        return getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
+        globals()[name] = tool = getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
+        return tool
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 

@@ -129,7 +129,14 @@ class Source:
         return self.code.co_filename
 
     def __str__(self) -> str:
-        return f"{os.path.basename(self.file)}:{self.line} in {self.code.co_name}"
+        return f"{file_name(self.file)}:{self.line} in {self.code.co_name}"
+
+
+def file_name(path: str) -> str:
+    """The name of a file of the user's code. A cell of a notebook, whose file is named by a number, is ``In[4]``."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    cell = shell and shell.compile.format_code_name(path)
+    return cell[1] if cell else os.path.basename(path)
 
 
 class Sourced:

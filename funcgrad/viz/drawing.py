@@ -24,7 +24,7 @@ from funcgrad.viz.files import png, save_picture
 from funcgrad.viz.graph import Scene, scene_of
 from funcgrad.viz.html import BACKWARD, folding, page
 from funcgrad.viz.record import record, record_program
-from funcgrad.viz.render import Painter, place
+from funcgrad.viz.render import Painter, panel_width, place
 from funcgrad.viz.svg import PALE, document, element, group
 
 MARGIN, BETWEEN, CAPTION = 16.0, 40.0, 22.0
@@ -118,7 +118,7 @@ class Drawing:
     def svg(self) -> str:
         """The drawing as SVG, with parts folded and unfolded as they were asked for."""
         placed = place(self._scene)
-        width, height = placed.arrangement.width, placed.arrangement.height
+        width, height = panel_width(placed, self.title), placed.arrangement.height
         head = {"y": MARGIN + 8, "fill": PALE, "font_weight": "bold"}
         content = [element("text", self.title, x=MARGIN, **head), *Painter().scene(placed, MARGIN, MARGIN + CAPTION)]
         if self._gradient:
@@ -126,7 +126,7 @@ class Drawing:
             content = [group(*content, data_pass="forward"),
                        group(element("text", BACKWARD, x=shift, **head), *Painter(True).scene(placed, shift, MARGIN + CAPTION),
                              data_pass="backward")]
-            width += BETWEEN + width
+            width += BETWEEN + panel_width(placed, BACKWARD)
         return document(content, width + 2 * MARGIN, height + 2 * MARGIN + CAPTION, self.title)
 
     def save(self, path: str | os.PathLike) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from funcgrad.viz.graph import Box, Link, Scene
 from funcgrad.viz.layout import Bend
-from funcgrad.viz.render import HEAD, INSIDE, Painter, Placed, frame_width, place
+from funcgrad.viz.render import HEAD, INSIDE, Painter, Placed, frame_width, panel_width, place
 from funcgrad.viz.svg import BACKGROUND, FONT, PALE, document, element, group, number
 
 BACKWARD = "backward, from the result up"
@@ -132,14 +132,15 @@ def page(title: str, body: str) -> str:
 
 def _panel(painter: FoldingPainter, placed: Placed, title: str) -> str:
     caption = element("text", title, x=16, y=24, fill=PALE, font_weight="bold")
-    scene = painter.folding_scene(placed).replace("<g ", '<g transform="translate(16,38)" ', 1)
-    return document([caption, scene], placed.arrangement.width + 32, placed.arrangement.height + 54, title)
+    width = panel_width(placed, title)
+    scene = painter.folding_scene(placed, width).replace("<g ", '<g transform="translate(16,38)" ', 1)
+    return document([caption, scene], width + 32, placed.arrangement.height + 54, title)
 
 
 class FoldingPainter(Painter):
     """Writes a scene with all that its parts hold, and what the script needs to know of the places."""
 
-    def folding_scene(self, placed: Placed) -> str:
+    def folding_scene(self, placed: Placed, width: float = 0.0) -> str:
         arrangement = placed.arrangement
         found = []
         lines = zip(placed.scene.links, arrangement.routes, arrangement.branches, strict=True)
@@ -149,7 +150,7 @@ class FoldingPainter(Painter):
         for i, box in enumerate(placed.scene.boxes):
             if not self.mirrored or box.twin is not None:
                 found.append(self.folding_box(box, placed, i))
-        return group(*found, class_="fg-scene", data_w=arrangement.width, data_h=arrangement.height)
+        return group(*found, class_="fg-scene", data_w=max(width, arrangement.width), data_h=arrangement.height)
 
     def folding_edge(self, placed: Placed, link: Link, route: Sequence[Bend], branch: bool) -> str:
         arrangement = placed.arrangement

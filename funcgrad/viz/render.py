@@ -56,6 +56,11 @@ def size(box: Box, part: Placed | None = None) -> tuple[float, float]:
     return max(width, 44.0), max(map(_rows_height, faces)) + 8
 
 
+def panel_width(placed: Placed, title: str) -> float:
+    """The width that a scene with a title needs."""
+    return max(placed.arrangement.width, CHARACTER * len(title))
+
+
 def frame_width(box: Box) -> float:
     """The width that the head of an unfolded box needs."""
     return _row_width(_head(box)) + 3 * PADDING
