@@ -20,6 +20,8 @@ OUTCOMES = {True: "reached", False: "MISSED", None: "open"}
 
 def quantity(figure: float, kind: str) -> str:
     """A figure with its unit and three digits."""
+    if kind == "overhead":
+        return f"{figure:+.1%}"
     if kind == "power":
         return f"n^{figure:.2f}"
     steps = ((1e6, "MB"), (1e3, "kB"), (0, "B")) if kind == "memory" else ((1, "s"), (1e-3, "ms"), (1e-6, "us"), (0, "ns"))

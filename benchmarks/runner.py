@@ -256,7 +256,7 @@ class ProcessMeasurement:
         elapsed, answer = self._run(library)
         if kind in ("import", "cold", "warm"):
             return elapsed, answer
-        if kind == "second":
+        if kind in ("second", "overhead"):
             return answer, None
         return answer["steps" if kind == "memory" else "power"], answer
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.worker serve jax 2          requests as lines of JSON on the standard input, answers on the output
     python -m benchmarks.worker once jax 2 NAME      builds the workload, calls it once, and ends
-    python -m benchmarks.worker second|memory|growth|scaling jax 2 NAME      prints one number as JSON
+    python -m benchmarks.worker second|memory|growth|scaling|overhead jax 2 NAME      prints one number as JSON
 
 The third word is the number of threads; ``tiny`` as a last word chooses small sizes.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from benchmarks.workloads import BY_NAME
 
 TINY_LENGTHS = (2, 4)
 MEMORY_CALLS = 5
+OVERHEAD_TURNS = 31
 
 
 def arrays(result: Any) -> Iterator[np.ndarray]:
@@ -122,6 +124,13 @@ def second(lib: Library, work: Workload, tiny: bool) -> float:
     return timed(lib, (program[0], args))
 
 
+def overhead(lib: Library, work: Workload, tiny: bool) -> float:
+    """How much longer the program takes than its argument, a function that does the same: the median of many turns."""
+    function, (by_hand,) = work.program(lib, tiny)
+    turns = [(timed(lib, (function, (by_hand,))), timed(lib, (by_hand, ()))) for _ in range(2 if tiny else OVERHEAD_TURNS)]
+    return statistics.median(a / b for a, b in turns[1:]) - 1
+
+
 def status(field: str) -> int:
     """Bytes from a line of the kernel's account of this process."""
     with open("/proc/self/status") as file:
@@ -165,7 +174,7 @@ def scaling(lib: Library, work: Workload, tiny: bool) -> dict[str, Any]:
 
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {"once": once, "second": second, "memory": memory, "growth": growth,
-                                               "scaling": scaling}
+                                               "scaling": scaling, "overhead": overhead}
 
 
 def main(mode: str, library: str, threads: str, name: str = "", size: str = "") -> None:

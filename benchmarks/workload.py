@@ -74,6 +74,17 @@ class Extra(Target):
         return Verdict(f"{extra * 1e3:+.0f} ms", extra <= self.limit)
 
 
+class AtMostMore(Target):
+    """A program takes at most so much longer than the same by hand, as a part of its time."""
+
+    def __init__(self, part: float):
+        self.limit, self.text = part, f"+{part:.0%}"
+
+    def judge(self, samples: Samples) -> Verdict:
+        part = statistics.median(samples["funcgrad"])
+        return Verdict(f"{part:+.1%}", part <= self.limit)
+
+
 class AtMostPower(Target):
     """funcgrad's figure, the exponent p of a cost that grows as n**p, is at most ``limit``."""
 
@@ -91,7 +102,8 @@ class Workload:
 
     ``kind`` says what is measured: the time of a call ("call"), of a whole process that makes one call with cold or filled
     caches ("cold", "warm"), of the first call with other sizes ("second"), of ``import`` ("import"), the memory of a
-    call ("memory"), or how the time to trace and compile ("growth") or that of a call ("scaling") grows with ``steps``, the
+    call ("memory"), how much longer a program takes than its argument, a function that does the same by hand ("overhead"), or
+    how the time to trace and compile ("growth") or that of a call ("scaling") grows with ``steps``, the
     keyword of ``build`` that takes the values ``lengths``.
     """
 
@@ -116,7 +128,7 @@ class Workload:
         return self.kind in ("growth", "scaling")
 
     def libraries(self) -> tuple[str, ...]:
-        return ("funcgrad", "jax", *self.also, *self.peers)
+        return ("funcgrad", *([] if self.kind == "overhead" else ["jax"]), *self.also, *self.peers)
 
     def program(self, lib: Any, tiny: bool, **changed: Any) -> Program:
         """The function and arguments for a library, small ones if ``tiny``."""

@@ -72,7 +72,6 @@ REASONS: dict[str, dict[str, str]] = {
     "jax.custom_derivatives": {"`fg.numpy.zeros_like`": "zero_from_primal"},
     "jax.ad_checkpoint": {
         "policies answer with a bool": "Offloadable Recompute Saveable",
-        "`fg.make_jaxpr(fg.grad(f))(x)` shows what is kept and what is computed again": "print_saved_residuals",
     },
 }
 

@@ -18,9 +18,9 @@ from nbconvert import MarkdownExporter
 ROOT = Path(__file__).parent.parent
 MODULES = (
     "funcgrad", "funcgrad.numpy", "funcgrad.numpy.linalg", "funcgrad.numpy.fft", "funcgrad.lax", "funcgrad.lax.linalg",
-    "funcgrad.random", "funcgrad.nn", "funcgrad.nn.initializers", "funcgrad.optim", "funcgrad.tree", "funcgrad.debug",
-    "funcgrad.test_util", "funcgrad.scipy.special", "funcgrad.scipy.linalg", "funcgrad.scipy.stats", "funcgrad.scipy.signal",
-    "funcgrad.experimental.jet", "funcgrad.experimental.ode",
+    "funcgrad.random", "funcgrad.nn", "funcgrad.nn.initializers", "funcgrad.optim", "funcgrad.training", "funcgrad.viz",
+    "funcgrad.tree", "funcgrad.debug", "funcgrad.test_util", "funcgrad.scipy.special", "funcgrad.scipy.linalg",
+    "funcgrad.scipy.stats", "funcgrad.scipy.signal", "funcgrad.experimental.jet", "funcgrad.experimental.ode",
 )
 
 
@@ -29,7 +29,7 @@ def on_files(files: Files, config: Any) -> Files:
     for name in MODULES:
         files.append(File.generated(config, f"api/{name}.md", content=reference_page(name)))
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        text, resources = MarkdownExporter().from_filename(str(path))
+        text, resources = MarkdownExporter().from_filename(str(path), resources={"unique_key": path.stem})
         files.append(File.generated(config, f"tutorials/{path.stem}.md", content=text))
         for name, data in resources["outputs"].items():
             files.append(File.generated(config, f"tutorials/{name}", content=data))
@@ -42,7 +42,8 @@ def start_page() -> str:
     """README.md, with its links as seen from this folder."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"<!--.*?-->\n", "", text).replace("](docs/", "](")
-    return re.sub(r"\[([^\]]*)\]\((?!https?:|[\w-]+\.md)[^)]*\)|\[([^\]]*)\]\(CONTRIBUTING.md\)", r"`\1\2`", text)
+    text = re.sub(r"\]\(notebooks/([\w-]+)\.ipynb\)", r"](tutorials/\1.md)", text)
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|[\w/-]+\.md)[^)]*\)|\[([^\]]*)\]\(CONTRIBUTING.md\)", r"`\1\2`", text)
 
 
 def reference_page(name: str) -> str:
@@ -56,16 +57,20 @@ def reference_page(name: str) -> str:
     ours = [n for n, value in values.items() if getattr(value, "__module__", "").startswith("funcgrad")]
     lines = [f"# {name}", "", inspect.getdoc(module) or "", ""]
     for n in ours:
-        lines += [f"::: {name}.{n}" if importable(values[n]) else f"## {n}\n\n{inspect.getdoc(values[n])}", ""]
+        lines += [entry(module, n), ""]
     foreign = [n for n in values if n not in ours and getattr(values[n], "__module__", "").partition(".")[0] == "numpy"]
     if foreign:
         lines += ["## NumPy's own", "", ", ".join(f"`{n}`" for n in foreign), ""]
     return "\n".join(lines)
 
 
-def importable(value: Any) -> bool:
-    """Whether mkdocstrings finds the value under the name that it gives itself; one made from a table may have another."""
-    return vars(sys.modules[value.__module__]).get(getattr(value, "__qualname__", None)) is value
+def entry(module: Any, name: str) -> str:
+    """What mkdocstrings replaces by signature and docstring, or for a value that is made from a table, its docstring."""
+    value = getattr(module, name)
+    if vars(sys.modules[value.__module__]).get(getattr(value, "__qualname__", None)) is not value:
+        return f"## {name}\n\n{inspect.getdoc(value)}"
+    home = module.__name__ if name in vars(module) else value.__module__  # some names are loaded when they are asked for
+    return f"::: {home}.{name}"
 
 
 def first_line(module: Any) -> str:

@@ -36,6 +36,8 @@ from funcgrad.core.array import Array
 from funcgrad.core.array import aval_of as typeof
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.cost import cost
+from funcgrad.debug.nans import explain_nan
+from funcgrad.debug.stepping import step
 from funcgrad.devices import (
     block_until_ready,
     default_backend,
@@ -50,9 +52,10 @@ from funcgrad.devices import (
     process_index,
     process_indices,
 )
-from funcgrad.jit import disable_jit, jit
+from funcgrad.jit import disable_jit, eager, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
+from funcgrad.source import to_cfunc, to_source
 from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import (
@@ -67,6 +70,7 @@ from funcgrad.transforms.derivatives import (
     value_and_grad,
     vjp,
 )
+from funcgrad.transforms.residuals import residuals
 from funcgrad.transforms.staging import (
     ShapeDtypeStruct,
     closure_convert,
@@ -76,11 +80,18 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
+_PACKAGES = ("experimental", "nn", "optim", "scipy", "training", "viz")
+_TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "draw": "viz",
+          "interpret": "arithmetic"}
+
 
 def __getattr__(name: str):
-    """``nn``, ``optim``, ``training``, ``viz``, ``scipy`` and ``experimental`` are loaded when they are first asked for."""
-    if name in ("experimental", "nn", "optim", "scipy", "training", "viz"):
+    """Subpackages, and tools that are not needed in every program, are loaded when they are first asked for."""
+    if name in _PACKAGES:
         return _importlib.import_module(f"funcgrad.{name}")
+    if name in _TOOLS:
+        globals()[name] = tool = getattr(_importlib.import_module(f"funcgrad.{_TOOLS[name]}"), name)
+        return tool
     raise AttributeError(f"module 'funcgrad' has no attribute {name!r}")
 
 
@@ -88,13 +99,15 @@ float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "block_until_ready", "cache", "checkpoint",
-    "checkpoint_name", "checkpoint_policies", "closure_convert", "cost", "custom_derivatives", "custom_gradient",
-    "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count", "device_get", "device_put", "devices",
-    "disable_jit", "dtypes", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental",
-    "flatten_util", "float0", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
+    "Array", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache", "check",
+    "checkpoint", "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost",
+    "custom_derivatives", "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "device_count",
+    "device_get", "device_put", "devices", "disable_jit", "draw", "dtypes", "eager", "effects_barrier",
+    "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan", "flatten_util", "float0",
+    "grad", "hessian", "hvp", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
     "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
     "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
-    "process_indices", "pure_callback", "random", "remat", "root", "set_num_threads", "taylor", "test_util", "timeit",
-    "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
+    "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_num_threads", "step", "taylor",
+    "test_util", "timeit", "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad",
+    "viz", "vjp", "vmap",
 ]

@@ -27,7 +27,7 @@ from funcgrad.training.classifier import (
     objective,
 )
 from funcgrad.training.data import Dataset, UserError, load_dataset, standardisation
-from funcgrad.training.fit import HAS_BAR, Record, fit
+from funcgrad.training.loop import HAS_BAR, Record, fit
 from funcgrad.training.nonfinite import NonFiniteLossError
 from funcgrad.training.pipeline import from_arrays
 

@@ -21,6 +21,8 @@ from funcgrad.tables import Cells, html_table, text_table
 INK, PALE, GRID, PAPER = "#1c2430", "#5d6778", "#dde1e8", "#ffffff"
 COLOURS = ("#3b76c4", "#d97a2b", "#3f9b62", "#9a5fc0", "#c94f6d")
 GOOD, WARNING = COLOURS[0], "#c0392b"
+DOTS = 100
+"""Points that a line has at most for each of them to be a dot."""
 LETTER = 6.6
 """The width of a letter of 11 pixels, about."""
 
@@ -67,8 +69,28 @@ def short(v: float) -> str:
     return f"{v:.3g}"
 
 
-@dataclass(frozen=True)
-class Bars:
+class Chart:
+    """A picture that shows itself in a notebook."""
+
+    title: str
+
+    def svg(self) -> str:
+        """The picture as the text of an SVG file."""
+        raise NotImplementedError
+
+    def draw(self, axes: Any) -> None:
+        """The same with the axes of matplotlib."""
+        raise NotImplementedError
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.title})"
+
+
+@dataclass(frozen=True, repr=False)
+class Bars(Chart):
     """A horizontal bar for each label."""
 
     title: str
@@ -102,17 +124,17 @@ class Bars:
         axes.set_title(self.title)
 
 
-@dataclass(frozen=True)
-class Lines:
+@dataclass(frozen=True, repr=False)
+class Lines(Chart):
     """Lines by name; with ``names`` the places on the horizontal axis are these instead of numbers."""
 
     title: str
     x_label: str
     y_label: str
-    xs: tuple[float, ...]
-    series: tuple[tuple[str, tuple[float, ...]], ...]
+    xs: Sequence[float]
+    series: Sequence[tuple[str, Sequence[float]]]
     log: bool = False
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
 
     def svg(self) -> str:
         left, top, width, height = 70, 54, 420, 220
@@ -136,7 +158,8 @@ class Lines:
                       if visible(y, self.log)]
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
-            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4" fill="{colour}"/>' for x, y in points]
+            if len(points) <= DOTS:
+                parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4" fill="{colour}"/>' for x, y in points]
             parts.append(_box(left + width + 14, top + 18 * i, 10, 10, colour)
                          + _text(left + width + 30, top + 9 + 18 * i, name, "start", INK))
         parts.append(_text(left + width / 2, bottom + 36, self.x_label, "middle", INK))
@@ -156,16 +179,16 @@ class Lines:
         axes.legend()
 
 
-@dataclass(frozen=True)
-class Map:
+@dataclass(frozen=True, repr=False)
+class Map(Chart):
     """Numbers over a plane: ``values[i][j]`` at ``ys[i]`` and ``xs[j]``; dark is low."""
 
     title: str
     x_label: str
     y_label: str
-    xs: tuple[float, ...]
-    ys: tuple[float, ...]
-    values: tuple[tuple[float, ...], ...]
+    xs: Sequence[float]
+    ys: Sequence[float]
+    values: Sequence[Sequence[float]]
     log: bool = False
 
     def svg(self) -> str:
@@ -211,7 +234,7 @@ class Report:
         """Names of the columns, rows, and how the columns are aligned."""
         raise NotImplementedError
 
-    def chart(self) -> Bars | Lines | Map:
+    def chart(self) -> Chart:
         """The picture."""
         raise NotImplementedError
 

@@ -14,7 +14,6 @@ stands there twice counts once or not at all.
 from __future__ import annotations
 
 import linecache
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 from funcgrad import dtypes, passes
 from funcgrad.core.cost import Counts, equation_bytes, equation_flops, repeated
 from funcgrad.core.jaxpr import Jaxpr
-from funcgrad.errors import MissingRuleError
+from funcgrad.errors import MissingRuleError, file_name
 from funcgrad.tables import amount, html_table, text_table
 from funcgrad.transforms.arguments import function_name, wraps
 from funcgrad.transforms.derivatives import check_callable, vjp
@@ -45,7 +44,7 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> str:
-        return f"{os.path.basename(self.file)}:{self.line}" if self.file else "no line"
+        return f"{file_name(self.file)}:{self.line}" if self.file else "no line"
 
 
 @dataclass(frozen=True)

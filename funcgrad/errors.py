@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from types import CodeType, FrameType
 
 import numpy as np
@@ -50,6 +52,10 @@ class MissingRuleError(NotImplementedError):
     """A primitive has no rule for a transformation."""
 
 
+class ReverseModeError(MissingRuleError, ValueError):
+    """Reverse mode through a loop whose number of steps is not known before it runs."""
+
+
 class NotLinearError(TypeError):
     """A function that must be linear is not."""
 
@@ -76,6 +82,11 @@ class _IsLibrary(dict):
 _is_library = _IsLibrary()
 
 
+def is_library_frame(frame: FrameType) -> bool:
+    """Whether a frame runs the library's own code."""
+    return _is_library[frame.f_code.co_filename]
+
+
 def user_frame() -> FrameType | None:
     """The innermost frame that is not funcgrad's own."""
     frame: FrameType | None = sys._getframe(1)
@@ -90,12 +101,15 @@ def _is_generated(code: CodeType) -> bool:
 
 
 class Source:
-    """A place in the user's code: a code object and an instruction offset, turned into file and line when asked."""
+    """A place in the user's code: a code object and an instruction offset, turned into file and line when asked.
 
-    __slots__ = ("code", "offset")
+    ``within`` tells in which steps of loops and lanes of batches it was met, where those run one by one.
+    """
+
+    __slots__ = ("code", "offset", "within")
 
     def __init__(self, code: CodeType, offset: int):
-        self.code, self.offset = code, offset
+        self.code, self.offset, self.within = code, offset, _within.get()
 
     @property
     def line(self) -> int | None:
@@ -105,17 +119,85 @@ class Source:
         return self.code.co_firstlineno
 
     @property
+    def text(self) -> str:
+        """The line itself."""
+        import linecache  # takes long to load
+        return linecache.getline(self.file, self.line).strip() if self.line else ""
+
+    @property
     def file(self) -> str:
         return self.code.co_filename
 
     def __str__(self) -> str:
-        return f"{os.path.basename(self.file)}:{self.line} in {self.code.co_name}"
+        return f"{file_name(self.file)}:{self.line} in {self.code.co_name}"
+
+
+def file_name(path: str) -> str:
+    """The name of a file of the user's code. A cell of a notebook, whose file is named by a number, is ``In[4]``."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    cell = shell and shell.compile.format_code_name(path)
+    return cell[1] if cell else os.path.basename(path)
+
+
+class Sourced:
+    """What happened at a ``source``, which may be None: its file, line and text for the user."""
+
+    __slots__ = ()
+    source: Source | None
+
+    @property
+    def file(self) -> str:
+        return self.source.file if self.source else ""
+
+    @property
+    def line(self) -> int | None:
+        return self.source.line if self.source else None
+
+    @property
+    def text(self) -> str:
+        return self.source.text if self.source else ""
 
 
 def user_source() -> Source | None:
     """Where in the user's code the current call comes from."""
     frame = user_frame()
     return None if frame is None else Source(frame.f_code, frame.f_lasti)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One of several turns that run one by one: ``step 3 of 10 of scan``, ``lane 2 of 5 of vmap``, ``branch 1 of cond``."""
+
+    kind: str
+    number: int
+    count: int | None
+    what: str
+    source: Source | None
+    note: str = ""
+
+    def __str__(self) -> str:
+        of = f" of {self.count}" if self.count is not None else ""
+        place = f" at {self.source}" if self.source else ""
+        return f"{self.kind} {self.number}{of} of {self.what}{place}{self.note}"
+
+
+_within: ContextVar[tuple[Turn, ...]] = ContextVar("within", default=())
+
+
+class within:  # noqa: N801  a context manager, named like one
+    """Inside, sources belong to this turn of a loop or batch. ``within.now()``: all turns, innermost first."""
+
+    __slots__ = ("turn", "token")
+    now: Callable[[], tuple[Turn, ...]] = staticmethod(_within.get)
+
+    def __init__(self, turn: Turn):
+        self.turn = turn
+
+    def __enter__(self) -> None:
+        self.token: Token = _within.set((self.turn, *_within.get()))
+
+    def __exit__(self, *exception: object) -> None:
+        _within.reset(self.token)
 
 
 _evaluators: dict[int, CodeType] = {}

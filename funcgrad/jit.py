@@ -24,7 +24,7 @@ from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.pretty import Text
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import Compiled, StageTrace, as_value, eval_jaxpr, stage, typed
-from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked
+from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked, plainly
 from funcgrad.core.types import Zero
 from funcgrad.errors import message, user_source
 from funcgrad.retracing import Signature, Traces
@@ -402,6 +402,27 @@ def disable_jit(disable: bool = True) -> Iterator[None]:
         yield
     finally:
         _enabled.reset(token)
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Inside, programs run as the Python code that the user wrote, so that a debugger stops in it with values at hand.
+
+    ``jit`` and ``checkpoint`` call the function itself, ``scan``, ``map``, ``fori_loop`` and ``while_loop`` are Python loops,
+    ``cond`` and ``switch`` call the branch that is taken, and ``vmap`` calls the function for one example after the other and
+    stacks the results. Values are arrays; in a function that is being differentiated they are tracers, whose values show in
+    their ``repr`` and are the result of ``x.concrete()``. Results are the same up to rounding. A ``vmap`` with an axis name,
+    or with None in out_axes, still runs on the whole batch.
+
+    >>> import funcgrad as fg, funcgrad.numpy as fnp
+    >>> seen = []
+    >>> with fg.eager():
+    ...     _ = fg.vmap(lambda x: seen.append(float(x)))(fnp.arange(3.0))
+    >>> seen
+    [0.0, 1.0, 2.0]
+    """
+    with disable_jit(), plainly(), quiet():
+        yield
 
 
 # ---------------------------------------------------------------- the call primitive and its rules

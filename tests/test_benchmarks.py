@@ -12,11 +12,11 @@ from benchmarks import runner
 from benchmarks.libraries import load
 from benchmarks.report import as_json, as_markdown, as_text, cell, plot, quantity
 from benchmarks.runner import Failed, Options, Result, Worker, disagreement, run_family
-from benchmarks.worker import arrays
-from benchmarks.workload import AtMost, AtMostPower, Extra, Ratio, Verdict, Workload, growth_power
+from benchmarks.worker import arrays, overhead
+from benchmarks.workload import AtMost, AtMostMore, AtMostPower, Extra, Ratio, Verdict, Workload, growth_power
 from benchmarks.workloads import BY_NAME, FAMILIES
 
-CALLS = [work.name for work in BY_NAME.values() if work.kind == "call" or work.grows]
+CALLS = [work.name for work in BY_NAME.values() if work.kind in ("call", "overhead") or work.grows]
 QUICK = Options(("funcgrad", "numpy"), rounds=2, seconds=0.0005, threads=2, tiny=True, patience=120)
 
 
@@ -139,6 +139,7 @@ def test_targets():
     assert Extra(0.5, "jax").judge(samples) == Verdict("-1000 ms", True)
     assert AtMost(2.5e6, below=("autograd", "torch")).judge(samples).reached
     assert not AtMost(1e6).judge(samples).reached
+    assert AtMostMore(0.05).judge({"funcgrad": [0.04, 0.02, 0.09]}) == Verdict("+4.0%", True)
     assert AtMostPower(1.1).judge({"funcgrad": [1.04]}) == Verdict("n^1.04", True)
     assert growth_power([10, 20, 40], [1.0, 4.0, 16.0]) == pytest.approx(2)
 
@@ -146,6 +147,12 @@ def test_targets():
 def test_quantities_have_units():
     assert [quantity(x, "call") for x in (2.5, 0.0123, 4.2e-6, 3e-8)] == ["2.50 s", "12.3 ms", "4.20 us", "30.0 ns"]
     assert [quantity(x, "memory") for x in (5.1e7, 2e3, 0)] == ["51.0 MB", "2.00 kB", "0.00 B"]
+
+
+def test_what_a_program_adds_is_measured_beside_its_argument():
+    work = Workload("w", lambda lib: (lambda by_hand: (by_hand(), by_hand()), (lambda: lib.np.ones(10**6).sum(),)), kind="overhead")
+    assert work.libraries() == ("funcgrad",) and overhead(load("numpy"), work, tiny=True) > -1
+    assert quantity(0.0312, "overhead") == "+3.1%"
 
 
 def test_the_table_in_markdown_and_json():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("nn.md",)
+PAGES = ("drawings.md", "nn.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

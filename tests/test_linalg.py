@@ -320,3 +320,11 @@ def test_compositions():
     np.testing.assert_allclose(fg.vmap(fg.hessian(f))(np.stack([A, A]))[1], exact, rtol=1e-7, atol=1e-9)
     series = fg.grad(lambda t: L.det(A + t * S))(0.3)
     np.testing.assert_allclose(series, np.linalg.det(A + 0.3 * S) * np.trace(np.linalg.solve(A + 0.3 * S, S)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("values", [lambda a: fnp.linalg.eigh(a)[0], lambda a: fnp.linalg.svd(a)[1]], ids=["eigh", "svd"])
+def test_decompositions_are_differentiable_in_bfloat16(values):
+    a = np.diag([1.0, 2.0, 4.0])
+    narrow = fg.grad(lambda a: fnp.sum(values(a) ** 2))(fnp.asarray(a, "bfloat16"))
+    assert narrow.dtype == fg.dtypes.bfloat16
+    np.testing.assert_allclose(np.asarray(narrow).astype(float), 2 * a, rtol=0.05, atol=0.05)

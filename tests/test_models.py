@@ -34,6 +34,18 @@ def test_a_log_that_cannot_be_written_is_told_at_once(capsys, tmp_path):
     assert "cannot save the log: there is no folder" in capsys.readouterr().err
 
 
+def test_a_run_goes_on_from_its_checkpoints(capsys, tmp_path):
+    whole = train(capsys, "autoencoder", "--steps", 20)
+    train(capsys, "autoencoder", "--steps", 20, "--checkpoints", tmp_path)
+    for file in sorted(tmp_path.glob("step-*"))[1:]:
+        file.unlink()
+    again = train(capsys, "autoencoder", "--steps", 20, "--checkpoints", tmp_path)
+    assert "step 2 " not in again and whole[whole.index("held out"):] == again[again.index("held out"):]
+    (tmp_path / "step-00000020.safetensors").write_bytes(b"")
+    assert main(["train", "digits", "--steps", "20", "--checkpoints", str(tmp_path)]) == 2
+    assert "model" in capsys.readouterr().err
+
+
 def test_images_are_moved_by_a_pixel():
     image = np.arange(12.0).reshape(3, 4, 1)
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")

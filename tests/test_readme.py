@@ -1,6 +1,7 @@
 """The README tells the truth: its example runs, and its two commands are there, each in one line."""
 from __future__ import annotations
 
+import doctest
 import re
 from pathlib import Path
 
@@ -39,3 +40,8 @@ def test_the_architecture_names_files_that_exist():
     assert len(names) > 10
     for name in names:
         assert (root / "funcgrad" / name.removeprefix("funcgrad/")).exists(), name
+
+
+def test_the_examples_of_the_page_on_checking_run():
+    path = Path(__file__).parent.parent / "docs" / "checking.md"
+    assert doctest.testfile(str(path), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0

@@ -192,3 +192,11 @@ def test_the_page_about_diagnosis_runs(capsys):
     exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), scope)
     shown, = re.findall(r"```text\n(.*?)```", page, re.S)
     assert capsys.readouterr().out == shown
+
+
+def test_charts_and_reports_show_themselves():
+    chart = Lines("a line", "x", "y", range(200), [("y", np.arange(200.0))])
+    assert chart._repr_svg_() == chart.svg() and "<circle" not in chart.svg() and repr(chart) == "Lines(a line)"
+    assert "<circle" in Lines("a line", "x", "y", range(20), [("y", np.arange(20.0))]).svg()
+    report = viz.gradient_flow({"0": {"weight": fnp.ones(2)}})
+    assert repr(report) == str(report)

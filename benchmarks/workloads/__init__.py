@@ -6,6 +6,7 @@ from benchmarks.workloads import (
     derivatives,
     eager,
     elementwise,
+    fitting,
     fourier,
     linear_algebra,
     networks,
@@ -23,7 +24,7 @@ FAMILIES: dict[str, list[Workload]] = {
     convolutions.WORKLOADS, "recurrences": recurrences.WORKLOADS, "derivatives": derivatives.WORKLOADS, "taylor":
     taylor.WORKLOADS, "arrays": arrays.WORKLOADS, "selection": selection.WORKLOADS, "linear_algebra":
     linear_algebra.WORKLOADS, "fourier": fourier.WORKLOADS, "optimizers": optimizers.WORKLOADS, "training":
-    training.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
+    training.WORKLOADS, "fitting": fitting.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
 }
 
 BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}

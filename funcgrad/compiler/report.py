@@ -54,7 +54,7 @@ def schedule_text(jaxpr: Jaxpr, name: str) -> Text:
     """The steps of a program, each with what it computes, its rows and chunks, and what it reads and writes."""
     program = passes.run(jaxpr)
     plan = schedule(program)
-    label = _Labels(program, plan)
+    label = Labels(program, plan)
     lines = [f"schedule of {name}: {_counted([step for step, _, _ in walk(plan.steps)]) or 'nothing to compute'}"]
     lines += _step_lines(plan.steps, "", label)
     for i, out in enumerate(plan.outs):
@@ -76,7 +76,7 @@ def walk(steps: Sequence[Step], number: str = "", times: int = 1) -> Iterator[tu
                 yield from walk(part, f"{number}{i}{letter}.", inside)
 
 
-def _step_lines(steps: Sequence[Step], number: str, label: _Labels) -> list[str]:
+def _step_lines(steps: Sequence[Step], number: str, label: Labels) -> list[str]:
     lines = []
     for step, at, _ in walk(steps, number):
         plan, named = step.kernel, what(step, label.made)
@@ -142,7 +142,7 @@ def every_equation(jaxpr: Jaxpr) -> dict[Var, Equation]:
     return made
 
 
-class _Labels:
+class Labels:
     """Names for buffers: inputs and constants as in the jaxpr after the passes, results ``out0`` .., the others ``t0`` .."""
 
     def __init__(self, program: Jaxpr, plan: Schedule):

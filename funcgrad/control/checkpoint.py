@@ -17,6 +17,7 @@ from funcgrad.core.array import aval_of
 from funcgrad.core.jaxpr import Jaxpr, has_effects
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import interpret, stage
+from funcgrad.core.trace import runs_plainly
 from funcgrad.core.types import Zero, tangent_aval
 from funcgrad.errors import message
 from funcgrad.passes.dead_code import prune, without_effects
@@ -62,6 +63,8 @@ def checkpoint(fun: Callable, *, prevent_cse: bool = True, policy: Policy | None
             return fun(*[x if i in static else next(rest) for i, x in enumerate(args)], **{**kwargs, **k})
 
         leaves, tree = flatten_args(fun, given, "checkpoint", named)
+        if runs_plainly():
+            return dynamic(*tree_unflatten(tree, leaves))
         flat = FlatFunction(dynamic, tree, "checkpoint")
         with quiet():
             jaxpr, captured = stage(flat, [x.aval for x in leaves], function_name(fun), "checkpoint")

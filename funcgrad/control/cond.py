@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
+from funcgrad.control.plain import plain_choice
 from funcgrad.control.programs import (
     Mask,
     as_type,
@@ -35,9 +36,9 @@ from funcgrad.control.scan import one_by_one
 from funcgrad.core.array import DeviceArray, aval_of, describe
 from funcgrad.core.jaxpr import Jaxpr, Var, has_effects
 from funcgrad.core.primitive import Kind, Linear, Primitive
-from funcgrad.core.stage import as_value, eval_jaxpr
+from funcgrad.core.stage import as_value, eval_jaxpr, typed
 from funcgrad.core.structure import Choice
-from funcgrad.core.trace import current
+from funcgrad.core.trace import current, runs_plainly
 from funcgrad.core.types import ShapedArray, Zero, shaped_array, tangent_aval
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import clamp, eq, ne
@@ -135,8 +136,10 @@ def _scalar(what: str, name: str, x: Any, kinds: str, expected: str) -> Any:
 
 
 def _choose(what: str, index: Any, branches: Sequence[Callable], names: Sequence[str], operands: tuple) -> Any:
+    leaves, tree = flatten_args(branches[-1], operands, what)
+    if runs_plainly():
+        return _plain(what, int(index), branches, leaves, tree)
     with quiet():
-        leaves, tree = flatten_args(branches[-1], operands, what)
         programs = [staged(f, tree, types(leaves), what) for f in branches]
         captured = {id(x): x for _, consts, _ in programs for x in consts}
         jaxprs = [_with_consts(jaxpr, consts, captured) for jaxpr, consts, _ in programs]
@@ -144,6 +147,18 @@ def _choose(what: str, index: Any, branches: Sequence[Callable], names: Sequence
         jaxprs = _joined(what, names, trees, jaxprs)
         outs = cond_p.bind(index, *captured.values(), *leaves, branches=tuple(jaxprs))
     return tree_unflatten(trees[0], outs)
+
+
+def _plain(what: str, which: int, branches: Sequence[Callable], leaves: Sequence[Any], tree: Any) -> Any:
+    """The branch that was chosen. The others are only looked at for the dtype of a weakly typed result."""
+    outs, out_tree = plain_choice(what, which, branches[which], tree_unflatten(tree, leaves))
+    if any(x.weak_type for x in outs):
+        others = [staged(f, tree, types(leaves), what)[0].out_avals for i, f in enumerate(branches) if i != which]
+        for i, (x, *avals) in enumerate(zip(outs, *others, strict=False)):
+            target = _joined_type([typed(x.aval), *avals])
+            if target is not None and target != typed(x.aval):
+                outs[i] = convert_element_type(x, target.dtype, weak_type=target.weak_type)
+    return tree_unflatten(out_tree, outs)
 
 
 def _with_consts(jaxpr: Jaxpr, consts: Sequence[Any], captured: dict[int, Any]) -> Jaxpr:

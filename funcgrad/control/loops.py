@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.control.checkpoint import tangent_jaxpr
+from funcgrad.control.plain import plain_while
 from funcgrad.control.programs import (
     COMPILED_FROM,
     Mask,
@@ -42,8 +43,9 @@ from funcgrad.core.jaxpr import Jaxpr, Var, has_effects
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import eval_jaxpr, execute, may_compile
 from funcgrad.core.structure import While
+from funcgrad.core.trace import runs_plainly
 from funcgrad.core.types import ShapedArray
-from funcgrad.errors import message
+from funcgrad.errors import ReverseModeError, message
 from funcgrad.ops.elementwise import add, lt
 from funcgrad.ops.promotion import check_arg, promote_args
 from funcgrad.ops.structural import instantiate, moveaxis, sum_over
@@ -76,6 +78,8 @@ def while_loop(cond_fun: Callable, body_fun: Callable, init_val: Any) -> Any:
     """
     check_callable(cond_fun, "while_loop")
     check_callable(body_fun, "while_loop")
+    if runs_plainly():
+        return plain_while(cond_fun, body_fun, init_val)
     leaves, tree = flatten_args(body_fun, (init_val,), "while_loop")
     state_tree = tree.children()[0]
     with quiet():
@@ -278,10 +282,11 @@ def while_depends(marked: Mask, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_co
 
 
 def no_reverse_mode(*args: Any, **params: Any) -> tuple:
-    raise ValueError(message("reverse mode through while_loop: the number of its steps is not known before it runs",
-                             "a while_loop, or a fori_loop with traced bounds, on a path that is differentiated",
-                             "forward mode (jvp, jacfwd), or a loop of known length",
-                             "use scan or fori_loop with static trip count, or custom_root for a fixed point"))
+    raise ReverseModeError(message(
+        "reverse mode through while_loop: the number of its steps is not known before it runs",
+        "a while_loop, or a fori_loop with traced bounds, on a path that is differentiated",
+        "forward mode (jvp, jacfwd), or a loop of known length",
+        "use scan or fori_loop with static trip count, or custom_root for a fixed point"))
 
 
 def while_prune(used: Mask, *, cond_jaxpr: Jaxpr, body_jaxpr: Jaxpr, cond_consts: int,

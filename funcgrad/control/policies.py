@@ -16,7 +16,7 @@ from funcgrad.control.programs import derived
 from funcgrad.core.array import describe
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
 from funcgrad.core.primitive import NOT_LINEAR, Kind, Primitive
-from funcgrad.errors import message
+from funcgrad.errors import evaluates_equations, message
 from funcgrad.ops.contraction import dot_general_p
 from funcgrad.ops.promotion import unary_arg
 from funcgrad.ops.structural import broadcast_in_dim, moveaxis, name_p
@@ -130,6 +130,7 @@ def _run(jaxpr: Jaxpr, args: Sequence[Any], policy: Policy, keep: Callable[[Any]
     """Runs a program, and those that it calls, and hands each value that is kept over."""
     values = dict(zip((*jaxpr.in_vars, *jaxpr.const_vars), (*args, *jaxpr.consts), strict=True))
     for equation in jaxpr.equations:
+        source = equation.source  # noqa: F841  equation_source reads it
         inputs = [a.value if type(a) is Literal else values[a] for a in equation.inputs]
         program = _called(equation)
         outs: Sequence[Any]
@@ -141,6 +142,9 @@ def _run(jaxpr: Jaxpr, args: Sequence[Any], policy: Policy, keep: Callable[[Any]
                 outs = [keep(x) for x in outs]
         values.update(zip(equation.outs, outs, strict=True))
     return [a.value if type(a) is Literal else values[a] for a in jaxpr.outs]
+
+
+evaluates_equations(_run)
 
 
 def _called(equation: Equation) -> Jaxpr | None:

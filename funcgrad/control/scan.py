@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from funcgrad.control.plain import plain_scan
 from funcgrad.control.programs import (
     COMPILED_FROM,
     Mask,
@@ -38,6 +39,7 @@ from funcgrad.core.jaxpr import Jaxpr, Var, is_effect
 from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import eval_jaxpr, execute, may_compile, stage, typed
 from funcgrad.core.structure import Loop
+from funcgrad.core.trace import runs_plainly
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add
@@ -90,6 +92,8 @@ def scan(f: Callable, init: Any, xs: Any = None, length: int | None = None, reve
         return tuple(out)
 
     body.__name__ = function_name(f)
+    if count and runs_plainly():
+        return plain_scan(body, carry_tree, carry, slices, tree_structure(xs), count, bool(reverse))
     slice_types = [shaped_array(a.shape[1:], a.dtype, a.weak_type) for a in types(slices)]
     with quiet():
         while True:

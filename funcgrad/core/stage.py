@@ -37,6 +37,8 @@ class StageTracer(Tracer):
 class StageTrace(Trace):
     """Records every primitive that is bound as an equation."""
 
+    values_known = False
+
     def __init__(self, parent: Trace, what: str = "jit"):
         super().__init__(parent)
         self.what = what

@@ -9,6 +9,7 @@ under the parent trace, so every value keeps its meaning without levels. At the 
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ class Trace:
     source: Source | None
     alive: bool = True
     what = "a transformation"
+    values_known = True
+    """Whether its tracers carry values when those below it do."""
 
     def __init__(self, parent: Trace, source: Source | None = None):
         self.parent = parent
@@ -108,7 +111,8 @@ class Tracer(Array):
         return f"{self.aval}, traced by {self._trace.what}"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}<{self.aval}>"
+        value = self.concrete()
+        return f"{type(self).__name__}<{self.aval}>" + ("" if value is None else f"({value})")
 
 
 _STACK = ("np.stack([x, y]) instead of np.array([x, y]), fnp.asarray(a)[i] and fnp.asarray(a).at[i].set(x) instead of a[i] and "
@@ -212,6 +216,35 @@ class tracing(current):  # noqa: N801
     def __exit__(self, *exception: object) -> None:
         current_trace.reset(self.token)
         self.trace.alive = False
+
+
+_plainly: ContextVar[bool] = ContextVar("plainly", default=False)
+
+
+class plainly:  # noqa: N801
+    """Inside, loops, conditions, batches and checkpoints run as the user's Python code, wherever values are known.
+
+    Nothing is done at once, past the current trace: who looks at all operations sees them all.
+    """
+
+    __slots__ = ("token",)
+    on: Callable[[], bool] = staticmethod(_plainly.get)
+
+    def __enter__(self) -> None:
+        self.token: Token = _plainly.set(True)
+
+    def __exit__(self, *exception: object) -> None:
+        _plainly.reset(self.token)
+
+
+def runs_plainly() -> bool:
+    """Whether control flow is to run as plain Python now: it was asked for, and all values are known."""
+    if not plainly.on():
+        return False
+    trace = current_trace.get()
+    while trace.values_known and trace.parent is not trace:
+        trace = trace.parent
+    return trace.values_known
 
 
 def leaked(tracer: Tracer) -> UnexpectedTracerError:

@@ -1,55 +1,50 @@
-"""Where a NaN came from: the first operation that made one out of finite numbers.
+"""Where a NaN came from: the first operation that made a number that is not finite, the user's line, why, and the rewrite.
 
-In: a scope, ``with fg.debug.nans():``. Out: nothing, or a FloatingPointError that names the operation, the user's line,
-the operands, and the step of the loop it happened in.
+In: a function with arguments, ``explain_nan(f, *args)``, or a scope, ``with fg.debug.nans():``. Out: a report; from the scope a
+FloatingPointError with its text.
 
     div made a NaN, called at model.py:12 in loss, in a program run at train.py:30 in main
       found:    div(0.0, 0.0) = nan at [2], in 1 of 3 elements of float64[3]
+      line:     return x / fnp.sum(y)
       operands: float64[3] from 0.0 to 2.0, made by sub at model.py:11 in loss
                 float64[3] from 0.0 to 1.0, an argument
       inside:   step 3 of 10 of scan at model.py:20 in run
-      instead:  0/0: keep the divisor away from zero
+      cause:    0/0
+      instead:  0/0 is NaN, x/0 infinite: keep the divisor away from zero
 
 Inside the scope a trace of its own takes the place of the bottom interpreter: it looks at every result, and replays a program
-that gave a NaN equation by equation. Outside nothing is looked at.
+that gave a NaN equation by equation. ``explain_nan`` runs the whole function so, as plain Python. Outside nothing is looked at.
 """
 from __future__ import annotations
 
-import weakref
+import html
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import DeviceArray, aval_of
-from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
 from funcgrad.core.primitive import Kind, Primitive
-from funcgrad.core.stage import interpret
-from funcgrad.core.structure import Choice, Loop, While
+from funcgrad.core.stage import as_value
 from funcgrad.core.trace import EVAL, EvalTrace, current, current_trace
-from funcgrad.errors import equation_source, locate, message
+from funcgrad.debug.causes import diagnose, operands_at
+from funcgrad.debug.provenance import Chain, Record, Recorder, Step, data_of, is_nan, not_finite
+from funcgrad.errors import Source, Sourced, Turn, message, user_source
+from funcgrad.jit import disable_jit, eager
 from funcgrad.ops.callback import silent
+from funcgrad.transforms.arguments import function_name, leaf_paths
+from funcgrad.transforms.derivatives import quiet
+from funcgrad.tree import keystr, tree_leaves, tree_leaves_with_path, tree_map
 
-Test = Callable[[Any], np.ndarray]
+KEPT = 2.0 ** 29
+"""Bytes of values that are not finite that are kept of a function run as plain Python."""
+REMEMBERED = 4096
+"""Values that are not finite whose origins a scope remembers."""
 
-CAUSES: dict[str, str] = {
-    "log": "the logarithm of a negative number is NaN, of 0 minus infinity: keep its argument positive",
-    "log1p": "log1p needs an argument above -1",
-    "sqrt": "the square root of a negative number is NaN: keep its argument positive, or see why it is not",
-    "rsqrt": "rsqrt needs an argument above 0",
-    "div": "0/0 and inf/inf are NaN, x/0 is infinite: keep the divisor away from zero",
-    "mul": "0 * inf is NaN. If one factor is a derivative that is infinite where fnp.where selects the other branch, put a "
-           "harmless number into the branch first: f(fnp.where(ok, x, 1.0))",
-    "add": "inf - inf is NaN: find what made the infinities",
-    "sub": "inf - inf is NaN: find what made the infinities; in exp(x) / sum(exp(x)) subtract the maximum first",
-    "exp": "exp overflows above 709 in float64, 88 in float32 and 11 in float16: subtract the maximum first, or use "
-           "fnp.logaddexp or log1p",
-    "pow": "a negative number to a fractional power is NaN, 0 to a negative one infinite",
-    "asin": "asin needs an argument from -1 to 1", "acos": "acos needs an argument from -1 to 1",
-    "atanh": "atanh needs an argument between -1 and 1",
-}
+# ---------------------------------------------------------------- the scope
 
 
 @contextmanager
@@ -60,9 +55,9 @@ def nans(on: bool = True, *, inf: bool = False) -> Iterator[None]:
       on: False switches the checks off again, for a part of a checked program.
       inf: also look for infinities.
 
-    Works for eager code, where every operation is looked at, and under every transformation. A compiled program whose result
-    has a NaN is run again by the interpreter, step by step; a NaN that reaches no result raises nothing, nor does one that
-    was in the arguments or is a constant of the program. Raises RuntimeError inside a function that is being transformed:
+    Works for eager code, where every operation is looked at, and under every transformation. A compiled program whose
+    result has a NaN is run again by the interpreter, step by step; a NaN that reaches no result raises nothing, nor does one
+    that was in the arguments or is a constant of the program. Raises RuntimeError inside a function that is being transformed:
     the scope goes around the call of the transformed function.
 
     >>> import funcgrad as fg, funcgrad.numpy as fnp
@@ -78,242 +73,256 @@ def nans(on: bool = True, *, inf: bool = False) -> Iterator[None]:
         yield
 
 
-class _CheckingTrace(EvalTrace):
-    """The bottom interpreter, which looks at each result and remembers where it came from."""
+class _CheckingTrace(Recorder):
+    """The bottom interpreter, which raises for each result that is bad. Programs are compiled, and replayed if theirs is."""
 
     def __init__(self, inf: bool):
         super().__init__()
-        self.inf = inf
-        self.bad: Test = _not_finite if inf else _is_nan
-        self.origins: dict[int, tuple[weakref.ref, str]] = {}
+        self.bad = not_finite if inf else is_nan
+        self.replaying = False
 
-    def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
-        with np.errstate(all="ignore"):
-            if _is_python(primitive, args, params):
-                with current(self):
-                    outs = tuple(primitive.impl(*args, **params))
-            else:
-                outs = EVAL.process(primitive, args, params)
-            equation = Equation(primitive, tuple([Literal(x) if isinstance(x, np.generic) else Var(aval_of(x)) for x in args]),
-                                tuple([Var(out.aval) for out in outs]), params, equation_source())
-            search = _Search(self.bad, self.origin)
-            if any(map(search.has, outs)):
+    def control(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
+        if self.replaying:
+            return super().control(primitive, args, params)
+        if _is_python(primitive, args, params):
+            with current(self):
+                return tuple(primitive.impl(*args, **params))
+        outs = EVAL.process(primitive, args, params)
+        if any(not_finite(out).any() for out in outs):
+            self.replaying = True
+            try:
                 with silent():
-                    culprit = search.of_one(equation, args, outs)
-                if culprit is not None:
-                    raise FloatingPointError(*culprit.args)
-            made = f"made by {_named(equation)}"
-            if primitive.kind is Kind.CONTROL and any(_not_finite(out).any() for out in outs):
-                with silent():
-                    culprit = _Search(_not_finite, self.origin).of_one(equation, args, outs)
-                made = f"infinite by {culprit.made} in {_named(equation)}" if culprit is not None else made
-        for out in outs:
-            self.remember(out, made)
+                    again = super().control(primitive, args, params)
+            finally:
+                self.replaying = False
+            for out, replayed in zip(outs, again, strict=True):
+                self.same(out, replayed)
+            if any(self.bad(x).any() for x in outs) and not any(self.bad(x).any() for x in again):
+                raise FloatingPointError(message(
+                    f"debug.nans: the compiled program of {primitive.name} gave a NaN where the interpreter gives none",
+                    "results that differ because sums are rounded in another order, or an error of the compiler",
+                    "the interpreter's results up to rounding", "fg.disable_jit() shows the interpreter's results"))
+            self.check(again)
         return outs
 
-    def remember(self, value: DeviceArray, text: str) -> None:
-        number = id(value)
-        self.origins[number] = weakref.ref(value, lambda _: self.origins.pop(number, None)), text
+    def note(self, primitive: Primitive, args: tuple, params: dict, outs: tuple) -> None:
+        super().note(primitive, args, params, outs)
+        if len(self.makers) > REMEMBERED:  # a scope around a long training does not keep every mask of infinities
+            for number in list(self.makers)[:REMEMBERED // 2]:
+                del self.makers[number]
+        if not self.replaying:
+            self.check(outs)
 
-    def origin(self, value: Any) -> str:
-        known = self.origins.get(id(value))
-        return known[1] if known is not None and known[0]() is value else ""
-
-
-class Culprit(FloatingPointError):
-    """The first operation whose result is not finite."""
-
-    made = ""
-    """Its name and the user's line."""
-
-
-class _Search:
-    """Looks for the equation that made the first number that is not finite."""
-
-    def __init__(self, bad: Test, origin: Callable[[Any], str]):
-        self.bad, self.origin = bad, origin
-
-    def has(self, value: Any) -> bool:
-        return bool(self.bad(value).any())
-
-    def of_one(self, equation: Equation, args: Sequence[Any], outs: Sequence[Any]) -> Culprit | None:
-        """The error for an operation whose results are not finite, or for one inside of it."""
-        inputs = tuple([a for a in equation.inputs if type(a) is Var])
-        values = [DeviceArray(x) if isinstance(x, np.ndarray) else x for x in args if not isinstance(x, np.generic)]
-        wanted = [self.has(out) for out in outs]
-        return self.program(Jaxpr(inputs, (), (), (equation,), equation.outs), values, wanted, [], outs)
-
-    def program(self, jaxpr: Jaxpr, args: Sequence[Any], wanted: Sequence[bool], inside: list[str],
-                outs: Sequence[Any] | None = None) -> Culprit | None:
-        """The error for the earliest culprit among what the wanted results depend on, or None: it came from outside."""
-        values: dict[Var, Any] = dict(zip(jaxpr.in_vars, args, strict=True))
-        values.update(zip(jaxpr.const_vars, jaxpr.consts, strict=True))
-        made: dict[Var, int] = {}
-        for i, equation in enumerate(jaxpr.equations):
-            inputs = tuple([a.value if type(a) is Literal else values[a] for a in equation.inputs])
-            results = outs if outs is not None else EVAL.process(equation.primitive, inputs, equation.params)
-            values.update(zip(equation.outs, results, strict=True))
-            made.update(dict.fromkeys(equation.outs, i))
-        found = {}
-        seen: set[Var] = set()
-        stack = [v for v, wants in zip(jaxpr.outs, wanted, strict=True) if wants and type(v) is Var and v in made]
-        while stack:
-            v = stack.pop()
-            if v in seen or not self.has(values[v]):
-                continue
-            seen.add(v)
-            guilty = self.guilty(jaxpr.equations[made[v]], values, v)
-            stack += [a for a in guilty if type(a) is Var and a in made]
-            if not guilty:
-                found.setdefault(made[v], set()).add(v)
-        for i in sorted(found):
-            equation = jaxpr.equations[i]
-            error = self.equation(equation, values, [v in found[i] for v in equation.outs], inside, made, jaxpr)
-            if error is not None:
-                return error
-        return None
-
-    def guilty(self, equation: Equation, values: dict, out: Var) -> list[Atom]:
-        """The operands that a result has its NaN from."""
-        found = []
-        for atom in equation.inputs:
-            marks = self.bad(atom.value if type(atom) is Literal else values[atom])
-            if equation.primitive.kind is Kind.ELEMENTWISE:  # what is not finite elsewhere has not been used
-                marks = marks & self.bad(values[out])
-            if marks.any():
-                found.append(atom)
-        return found
-
-    def equation(self, equation: Equation, values: dict, wanted: list[bool], inside: list[str], made: dict,
-                 jaxpr: Jaxpr) -> Culprit | None:
-        """The error for an equation that is a culprit: its own, or that of an equation of a program inside of it."""
-        primitive = equation.primitive
-        args = [a.value if type(a) is Literal else values[a] for a in equation.inputs]
-        if primitive.kind is Kind.CONTROL:
-            structure = primitive.code(**equation.params) if callable(primitive.code) else None
-            program = primitive.inline(*map(aval_of, args), **equation.params) if primitive.inline else None
-            here = _named(equation)
-            if isinstance(structure, Loop):
-                return self.loop(structure, args, wanted, inside, here)
-            if isinstance(structure, While):
-                return self.repeat(structure, args, inside, here)
-            if isinstance(structure, Choice):
-                which = min(max(int(args[0]), 0), len(structure.branches) - 1)
-                return self.program(structure.branches[which], args[1:], wanted, [f"branch {which} of {here}", *inside])
-            if program is not None:
-                return self.call(program, args, wanted, inside, equation)
-        return self.error(equation, args, values, inside, made, jaxpr)
-
-    def call(self, program: Jaxpr, args: list[Any], wanted: list[bool], inside: list[str],
-             equation: Equation) -> Culprit | None:
-        """The error inside of a program that was called. A compiled program may be the only one that gives the NaN."""
-        outs = interpret(program, args)
-        if any(wants and self.has(out) for wants, out in zip(wanted, outs, strict=True)):
-            return self.program(program, args, wanted, inside)
-        return Culprit(message(
-            f"debug.nans: the compiled program of {program.name} gave a NaN where the interpreter gives none",
-            "results that differ because sums are rounded in another order, or an error of the compiler",
-            "the interpreter's results up to rounding", "fg.disable_jit() shows the interpreter's results"))
-
-    def loop(self, loop: Loop, args: list[Any], wanted: list[bool], inside: list[str], here: str) -> Culprit | None:
-        """The error in the first step that makes a NaN of its state or of a result that is wanted."""
-        carried = loop.num_consts + loop.num_carry
-        consts, carry, xs = args[:loop.num_consts], args[loop.num_consts:carried], args[carried:]
-        for step in range(loop.length):
-            at = loop.length - 1 - step if loop.reverse else step
-            inputs = [*consts, *carry, *[DeviceArray(np.asarray(x._data)[at]) for x in xs]]
-            outs = interpret(loop.body, inputs)
-            want = [i < loop.num_carry or wanted[i] for i in range(len(outs))]
-            if any(wants and self.has(out) for wants, out in zip(want, outs, strict=True)):
-                place = f"step {step} of {loop.length} of {here}{f', backwards: slice {at}' if loop.reverse else ''}"
-                error = self.program(loop.body, inputs, want, [place, *inside])
-                if error is not None:
-                    return error
-            carry = outs[:loop.num_carry]
-        return None
-
-    def repeat(self, loop: While, args: list[Any], inside: list[str], here: str) -> Culprit | None:
-        """The error in the first step that makes a NaN of the state."""
-        ends = loop.cond_consts, loop.cond_consts + loop.body_consts
-        for_condition, for_body, state = args[:ends[0]], args[ends[0]:ends[1]], args[ends[1]:]
-        step = 0
-        while interpret(loop.condition, [*for_condition, *state])[0]:
-            outs = interpret(loop.body, [*for_body, *state])
-            if any(map(self.has, outs)):
-                error = self.program(loop.body, [*for_body, *state], [True] * len(outs), [f"step {step} of {here}", *inside])
-                if error is not None:
-                    return error
-            state, step = outs, step + 1
-        return None
-
-    # ------------------------------------------------------------ what is said
-
-    def error(self, equation: Equation, args: list[Any], values: dict, inside: list[str], made: dict,
-              jaxpr: Jaxpr) -> Culprit:
-        out = next(values[v] for v in equation.outs if self.has(values[v]))
-        marks = np.asarray(self.bad(out))
-        where = tuple(map(int, np.argwhere(marks)[0]))
-        result = np.asarray(_data(out))[where]
-        name = equation.primitive.name
-        call = name
-        if equation.primitive.kind is Kind.ELEMENTWISE:
-            call = f"{name}({', '.join([_number(np.asarray(_data(x))[where if np.ndim(_data(x)) else ()]) for x in args])})"
-        found = f"{call} = {_number(result)}" + (
-            f" at {list(where)}, in {marks.sum()} of {marks.size} elements of {aval_of(out)}" if where else "")
-        lines = [_described(x) + self.from_where(atom, x, made, jaxpr) for atom, x in zip(equation.inputs, args, strict=True)]
-        kind = "a NaN" if _is_nan(result).any() else "an infinity"
-        text = message(f"{name} made {kind}", found)
-        rows = [("operands:", line) if i == 0 else ("", line) for i, line in enumerate(lines)]
-        rows += [("inside:", line) if i == 0 else ("", line) for i, line in enumerate(inside)]
-        rows += [("instead:", CAUSES[name])] if name in CAUSES else []
-        error = Culprit("\n".join([text, *[f"  {label:<9} {line}" for label, line in rows]]))
-        error.made = _named(equation)
-        locate(error, equation.source)
-        return error
-
-    def from_where(self, atom: Atom, value: Any, made: dict, jaxpr: Jaxpr) -> str:
-        """Who made an operand."""
-        if type(atom) is Literal:
-            return ""
-        if atom in made:
-            equation: Equation = jaxpr.equations[made[atom]]
-            return f", made by {_named(equation)}"
-        origin = self.origin(value)
-        return f", {origin}" if origin else ", a constant" if atom in jaxpr.const_vars else ", an argument"
+    def check(self, outs: Sequence[Any]) -> None:
+        """Raises for results that are bad, unless that came in from outside."""
+        if any(self.bad(out).any() for out in outs):
+            chain = self.chain(outs)
+            assert chain is not None
+            bad = [step for step in chain.steps if step.is_nan or self.bad is not_finite]
+            if bad and not chain.nan_came_in:
+                raise FloatingPointError(str(_report(chain, bad[0], self, {})))
 
 
 def _is_python(primitive: Primitive, args: tuple, params: dict) -> bool:
     """Whether an operation calls a Python function rather than to run a program."""
-    if primitive.kind is not Kind.CONTROL or callable(primitive.code):
+    if callable(primitive.code):
         return False
     return primitive.inline is None or primitive.inline(*map(aval_of, args), **params) is None
 
 
-def _named(equation: Equation) -> str:
-    return f"{equation.primitive.name}{f' at {equation.source}' if equation.source else ''}"
+# ---------------------------------------------------------------- the report
 
 
-def _data(x: Any) -> Any:
-    return x._data if isinstance(x, DeviceArray) else x
+@dataclass(frozen=True, slots=True)
+class NanReport(Sourced):
+    """What ``explain_nan`` found. It is true if there is something to explain, and prints itself.
+
+    ``kind``: "nan", "inf", "none" (all results are finite) or "unknown". ``operation``, ``file``, ``line``, ``text`` (the
+    line itself), ``element``, ``operands`` (the values at that element) and ``within`` (steps and lanes, innermost first)
+    tell of the first operation that gave a number that is not finite; ``role`` is empty in the function itself, else
+    "derivative of sqrt" or "backward pass" of the line. ``argument`` is the path of an argument that it came in with.
+    ``cause`` and ``rewrite`` are advice.
+    """
+
+    kind: str
+    summary: str
+    operation: str = ""
+    source: Source | None = None
+    element: tuple[int, ...] = ()
+    operands: tuple = ()
+    within: tuple[Turn, ...] = ()
+    role: str = ""
+    argument: str = ""
+    cause: str = ""
+    rewrite: str = ""
+    rows: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.kind != "none"
+
+    def __str__(self) -> str:
+        return "\n".join([self.summary, *[f"  {label:<9} {text}".rstrip() for label, text in self.rows]])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = "".join([f'<tr><td style="text-align:left;vertical-align:top"><b>{html.escape(label)}</b></td>'
+                        f'<td style="text-align:left"><code>{html.escape(text)}</code></td></tr>' for label, text in self.rows])
+        return f"<div><p><b>{html.escape(self.summary)}</b></p><table>{rows}</table></div>"
 
 
-def _is_nan(x: Any) -> Any:
-    data = _data(x)
-    return np.isnan(data) if dtypes.is_inexact(data.dtype) else np.zeros(np.shape(data), bool)
+def explain_nan(f: Callable, *args: Any, **kwargs: Any) -> NanReport:
+    """Where the NaN, or else the infinity, in ``f(*args, **kwargs)`` came from: operation, line, operands, cause and rewrite.
+
+    f may be any function, jitted or not, or the gradient of one: ``explain_nan(fg.grad(loss), params, batch)``. It is run once
+    as plain Python (``fg.eager``) with every result looked at, so the report names the step of a loop and the lane of a
+    ``vmap``; for a gradient it names the line of the function whose derivative went wrong. It never raises: what goes wrong
+    is reported.
+
+    >>> import funcgrad as fg, funcgrad.numpy as fnp
+    >>> report = fg.explain_nan(lambda x: fnp.sum(fnp.log(x)), fnp.array([1.0, 0.0]))
+    >>> report.operation, report.element, report.cause
+    ('log', (1,), 'log outside of its domain')
+    >>> bool(fg.explain_nan(fnp.sin, 1.0))
+    False
+    """
+    try:
+        return _explain(f, args, kwargs)
+    except Exception as error:  # the promise is to report, whatever happens
+        return NanReport("unknown", f"explain_nan: {function_name(f)} could not be explained: {type(error).__name__}: {error}")
 
 
-def _not_finite(x: Any) -> Any:
-    data = _data(x)
-    return ~np.isfinite(data) if dtypes.is_inexact(data.dtype) else np.zeros(np.shape(data), bool)
+def _explain(f: Callable, args: tuple, kwargs: dict) -> NanReport:
+    if not isinstance(current_trace.get(), EvalTrace):
+        return NanReport("unknown", "explain_nan was called inside a transformed function, where values are not known; call it "
+                                    "outside: fg.explain_nan(fg.grad(f), x)")
+    args, kwargs = tree_map(_as_array, args), tree_map(_as_array, kwargs)
+    recorder, results, raised = _recorded(f, args, kwargs, Recorder(KEPT), eager())
+    if isinstance(raised, MemoryError):  # one example after the other takes too much: whole batches, without the lane
+        recorder, results, raised = _recorded(f, args, kwargs, Recorder(), disable_jit())
+    chain = recorder.chain([x for x in results.values() if isinstance(x, DeviceArray)])
+    lost = raised is not None or any(not_finite(np.asarray(x)).any() for x in results.values())
+    if chain is None and lost and recorder.first is not None:  # the function raised, or made Python numbers of arrays
+        chain = recorder.chain([out for out in recorder.first.outs if not_finite(out).any()][:1])
+    leaves = list(zip(tree_leaves((args, kwargs)), leaf_paths(f, args, kwargs), strict=True))
+    if chain is None and lost and raised is None:  # Python numbers went through Python
+        value, path = next(((x, path) for x, path in leaves if _is_inexact(x) and not_finite(np.asarray(x)).any()), (None, ""))
+        chain = Chain(outside=value) if path else None
+    if chain is not None:
+        arguments = {id(data_of(x)): path for x, path in leaves}
+        return _report(chain, chain.steps[0] if chain.steps else None, recorder, arguments, results)
+    if raised is not None:
+        return NanReport("unknown", f"{function_name(f)} raised {type(raised).__name__}: {raised}")
+    return _finite(f, args, kwargs, recorder)
 
 
-def _number(x: Any) -> str:
-    return f"{x:.6g}" if dtypes.kind(x.dtype) in "fc" else str(x)
+def _recorded(f: Callable, args: tuple, kwargs: dict, recorder: Recorder,
+              mode: Any) -> tuple[Recorder, dict[str, Any], Exception | None]:
+    """The function run under a recorder: its results that may be bad, or what it raised."""
+    with current(recorder), mode, silent(), quiet():
+        try:
+            return recorder, _numbers(f(*args, **kwargs)), None
+        except Exception as error:
+            return recorder, {}, error
 
 
-def _described(x: Any) -> str:
-    """An operand: its type and range."""
-    data = np.asarray(_data(x))
+def _finite(f: Callable, args: tuple, kwargs: dict, recorder: Recorder) -> NanReport:
+    """The report when plain Python found nothing."""
+    with silent(), quiet():
+        results = _numbers(f(*args, **kwargs))
+    if any(not_finite(np.asarray(x)).any() for x in results.values()):
+        return NanReport("unknown", f"{function_name(f)} gives numbers that are not finite when it is compiled, and none as "
+                                    "plain Python: its sums are rounded in another order, near an overflow or a domain's edge")
+    summary = f"all results of {function_name(f)} are finite"
+    if recorder.first is None:
+        return NanReport("none", summary)
+    return NanReport("none", summary, rows=(
+        ("note:", f"{_at(_first_step(recorder.first))}, reaches none of them; a derivative may meet it"),))
+
+
+def _first_step(record: Record) -> Step:
+    """The first element that is not finite among the results of an operation."""
+    return next(Step(record, i, tuple(map(int, np.argwhere(np.asarray(not_finite(out)))[0])))
+                for i, out in enumerate(record.outs) if not_finite(out).any())
+
+
+def _report(chain: Chain, step: Step | None, recorder: Recorder, arguments: dict[int, str],
+            results: dict[str, Any] | None = None) -> NanReport:
+    """The report on a step of a chain: where it began, or where it became a NaN."""
+    nan = chain.nan
+    kind = "nan" if nan is not None or chain.nan_came_in else "inf"
+    reaches = [("reaches:", text) for text in _reached(results or {}, kind)]
+    came_in = chain.outside is not None and (step is None or chain.nan_came_in or not step.is_nan)
+    argument = "" if chain.outside is None else _argument(chain, arguments)
+    if came_in or step is None:
+        what = "a NaN" if kind == "nan" else "an infinity"
+        place = f" at {list(chain.element)}" if chain.element else ""
+        source = step.record.source if step is not None else None
+        rows = [("first in:", step.record.name), ("line:", source.text if source else "")] if step else []
+        rows += [("inside:", str(turn)) for turn in (step.record.within if step else ())]
+        place += f", first used at {source}" if source else ""
+        first = recorder.first
+        if not argument and first is not None and (step is None or first.number < step.record.number):
+            rows.append(("before:", f"the first operation that made a number that is not finite was {_at(_first_step(first))}"))
+        return NanReport(kind, f"{what} came in with {argument or 'a constant of the function'}{place}", source=source,
+                         operation=step.record.name if step else "", element=chain.element, argument=argument,
+                         within=step.record.within if step else (), cause=f"{what} in the arguments" if argument else
+                         "a constant", rewrite="look at where that value was made", rows=_merged([*rows, *reaches]))
+    record = step.record
+    found = diagnose(chain.steps[0], nan, recorder)
+    caller, source = user_source(), record.source
+    head = f"{record.name} made {'a NaN' if step.is_nan else 'an infinity'}"
+    if source is not None:
+        head += f", called at {source}"
+        if results is None and caller is not None and str(caller) != str(source):
+            head += f", in a program run at {caller}"
+    rows = [("found:", _found(step)), ("line:", source.text if source else "")]
+    if record.role:
+        rows.append(("part:", f"the {record.role}{' of' if record.role == 'backward pass' else ' on'} this line"))
+    rows += [("operands:", _described(x, record) + _from_where(x, recorder, arguments)) for x in record.args]
+    rows += [("layer:", " > ".join([part.name for part in record.path]))] if record.path else []
+    rows += [("inside:", str(turn)) for turn in record.within]
+    rows += [("because:", _at(s)) for s in chain.steps[:1] if s is not step]
+    rows += [("then:", _at(nan))] if nan is not None and nan is not step and nan is not chain.steps[0] else []
+    rows += [("and:", f"{argument} has an infinity at {list(chain.element)}")] if argument else []
+    rows += [*reaches, ("cause:", found.cause), ("instead:", found.rewrite)]
+    return NanReport(kind, head, record.name, source, step.element, tuple(operands_at(step)), record.within, record.role,
+                     argument, found.cause, found.rewrite, _merged(rows))
+
+
+def _merged(rows: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Rows with each label written once."""
+    return tuple([(label if i == 0 or rows[i - 1][0] != label else "", text) for i, (label, text) in enumerate(rows) if text])
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def _call(step: Step) -> str:
+    """``div(0, 0) = nan``, with the operands where the result is bad."""
+    name, call = step.record.name, step.record.name
+    if step.record.primitive.kind is Kind.ELEMENTWISE:
+        call = f"{name}({', '.join(map(_number, operands_at(step)))})"
+    return f"{call} = {_number(step.value)}"
+
+
+def _found(step: Step) -> str:
+    out = step.record.outs[step.out]
+    if not step.element:
+        return _call(step)
+    marks = np.asarray(is_nan(out) if step.is_nan else not_finite(out))
+    return f"{_call(step)} at {list(step.element)}, in {marks.sum()} of {marks.size} elements of {aval_of(out)}"
+
+
+def _at(step: Step) -> str:
+    role = f" in the {step.record.role}" if step.record.role else ""
+    turns = "".join([f", {turn}" for turn in step.record.within[:1]])
+    return f"{_call(step)}{role}, at {step.record.source}{turns}"
+
+
+def _described(x: Any, record: Record) -> str:
+    """An operand: its type and range; if it is small, and not one of numbers taken one by one, its elements."""
+    data = np.asarray(data_of(x))
     if data.ndim == 0:
         return f"{aval_of(x)} {_number(data[()])}"
     if data.size == 0 or dtypes.kind(data.dtype) not in "fiu":
@@ -321,6 +330,51 @@ def _described(x: Any) -> str:
     wide = data.astype(np.float64)
     known = wide[~np.isnan(wide)]
     text = f"{aval_of(x)} from {_number(known.min())} to {_number(known.max())}" if known.size else str(aval_of(x))
-    return text if known.size == wide.size else f"{text}, {wide.size - known.size} NaN"
+    text += f", {wide.size - known.size} NaN" if known.size < wide.size else ""
+    small = data.size <= 9 and record.primitive.kind is not Kind.ELEMENTWISE
+    return text + (f": {' '.join(np.array2string(data, precision=6).split())}" if small else "")
 
 
+def _from_where(x: Any, recorder: Recorder, arguments: dict[int, str]) -> str:
+    """Who made an operand."""
+    if isinstance(x, np.generic):
+        return ""
+    known = recorder.origin(x)
+    if known is not None:
+        return f", made by {known[0]}{f' at {known[1]}' if known[1] else ''}"
+    path = arguments.get(id(data_of(x)))
+    return f", the argument {path}" if path else ", an argument or a constant"
+
+
+def _argument(chain: Chain, arguments: dict[int, str]) -> str:
+    """The path of the argument that a bad number came in with."""
+    return arguments.get(id(data_of(chain.outside)), "")
+
+
+def _reached(results: dict[str, Any], kind: str) -> list[str]:
+    """The results that are bad, and where."""
+    found = []
+    for path, x in results.items():
+        marks = np.asarray((is_nan if kind == "nan" else not_finite)(np.asarray(x)))
+        if marks.any():
+            first = list(map(int, np.argwhere(marks)[0]))
+            found.append(f"the result{path}" + (f" at {first}, in {marks.sum()} of {marks.size} elements" if first else ""))
+    return found[:4] + ([f"and {len(found) - 4} more"] if len(found) > 4 else [])
+
+
+def _number(x: Any) -> str:
+    return f"{x:.6g}" if dtypes.kind(x.dtype) in "fc" else str(x)
+
+
+def _as_array(x: Any) -> Any:
+    """An ndarray of numbers as the Array that the function would make of it, so that it is known again."""
+    return as_value(x) if isinstance(x, np.ndarray) and dtypes.is_inexact(x.dtype) else x
+
+
+def _numbers(result: Any) -> dict[str, Any]:
+    """The leaves of a result that may be bad, by their paths."""
+    return {keystr(path): x for path, x in tree_leaves_with_path(result) if _is_inexact(x)}
+
+
+def _is_inexact(x: Any) -> bool:
+    return isinstance(x, (float, complex)) or hasattr(x, "dtype") and dtypes.is_inexact(x.dtype)

@@ -24,16 +24,18 @@ from funcgrad.errors import Source
 from funcgrad.ops.structural import name_p
 
 
-def user_names(jaxpr: Jaxpr, inputs: Sequence[str] = ()) -> dict[Var, str]:
+def user_names(jaxpr: Jaxpr, inputs: Sequence[str] = (), outside: Source | None = None) -> dict[Var, str]:
     """The names of a program's variables, as far as they have one; ``inputs`` are those of its first arguments.
+
+    ``outside`` is where the user's code called the function that asks: what it stores there is no value of the program.
 
     >>> jaxpr = fg.make_jaxpr(lambda x: fg.label(x + 1.0, "next"))(2.0)
     >>> list(user_names(jaxpr, ["x"]).values())
     ['x', 'next', 'next']
     """
     names = dict(zip(jaxpr.in_vars, inputs, strict=False))
-    for source, run in groupby(jaxpr.equations, _place):
-        if source is not None:
+    for source, run in groupby(jaxpr.equations, lambda equation: _place(equation.source)):
+        if source is not None and source != _place(outside):
             names.update(_named(list(run), stored_names(*source)))
     for equation in jaxpr.equations:
         if equation.primitive is name_p:
@@ -42,8 +44,8 @@ def user_names(jaxpr: Jaxpr, inputs: Sequence[str] = ()) -> dict[Var, str]:
     return names
 
 
-def _place(equation: Equation) -> tuple[CodeType, int] | None:
-    return None if equation.source is None else (equation.source.code, equation.source.offset)
+def _place(source: Source | None) -> tuple[CodeType, int] | None:
+    return None if source is None else (source.code, source.offset)
 
 
 def _named(run: list[Equation], targets: tuple[str, ...]) -> dict[Var, str]:
@@ -58,9 +60,10 @@ def _named(run: list[Equation], targets: tuple[str, ...]) -> dict[Var, str]:
     return {}
 
 
-def source_names(source: Source | None) -> tuple[str, ...]:
-    """The names that the user's code stores the result of this instruction under; none if it does something else with it."""
-    return () if source is None else stored_names(source.code, source.offset)
+def source_names(source: Source | None, outside: Source | None = None) -> tuple[str, ...]:
+    """The names that the user's code stores the results of this instruction under; none if it does something else with them."""
+    place = _place(source)
+    return () if place is None or place == _place(outside) else stored_names(*place)
 
 
 @lru_cache(maxsize=4096)

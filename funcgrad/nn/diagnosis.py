@@ -57,7 +57,7 @@ class InitRow(NamedTuple):
     mark: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InitReport(Report):
     """The layers in the order in which they ran, and the verdict; ``fine`` says whether signals get through."""
 

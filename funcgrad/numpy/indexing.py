@@ -21,7 +21,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.array import Array, DeviceArray, aval_of, describe
 from funcgrad.core.primitive import Primitive
-from funcgrad.core.trace import Tracer
+from funcgrad.core.trace import Tracer, plainly
 from funcgrad.core.types import Shape
 from funcgrad.errors import message
 from funcgrad.numpy.index_parsing import (
@@ -56,7 +56,7 @@ def getitem(x: Any, index: Any, *, mode: Any = None, fill_value: Any = None, ind
 
     Raises IndexError for an index out of bounds or too many indices, TypeError for an index that is none.
     """
-    if type(x) is DeviceArray and mode is None:
+    if type(x) is DeviceArray and mode is None and not plainly.on():
         kind = type(index)
         key = index if kind is int or kind is slice else raw_index(index)
         if key is not None:
@@ -242,7 +242,7 @@ def update(what: str, x: Any, index: Any, values: Any, *, mode: Any = None, fill
     Raises IndexError as ``x[index]`` does, ValueError when the values do not broadcast to the elements, TypeError
     when their dtype does not fit that of x.
     """
-    if mode is None and type(x) is DeviceArray:
+    if mode is None and type(x) is DeviceArray and not plainly.on():
         out = _update_at_once(what, x, index, values)
         if out is not None:
             return out

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from funcgrad import dtypes
 from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import StageTrace
 from funcgrad.core.trace import current_trace
@@ -37,7 +38,7 @@ class DegeneracyWarning(UserWarning):
 def tolerance(values: Any) -> Any:
     """Differences up to this are rounding errors of the decomposition: 8 eps times the root of the sum of squares."""
     size = stop_gradient(absolute(values))
-    return mul(sqrt(sum_over(mul(size, size), (len(values.shape) - 1,))), 8 * float(np.finfo(values.dtype).eps))
+    return mul(sqrt(sum_over(mul(size, size), (len(values.shape) - 1,))), 8 * float(dtypes.finfo(values.dtype).eps))
 
 
 def inverse_where_apart(x: Any, values: Any) -> Any:
@@ -105,11 +106,11 @@ def _look_at_cotangents(what: str, *arrays: np.ndarray) -> None:
 
 def _rounding(x: np.ndarray, axes: Any) -> np.ndarray:
     """What may be rounding, beside the elements of x along these axes."""
-    return np.sqrt(np.finfo(x.dtype).eps) * np.max(np.abs(x), axes, keepdims=True)
+    return np.sqrt(dtypes.finfo(x.dtype).eps) * np.max(np.abs(x), axes, keepdims=True)
 
 
 def _equal_pairs(w: np.ndarray) -> np.ndarray:
-    bound = 8 * np.finfo(w.dtype).eps * np.sqrt(np.sum(np.abs(w) ** 2, -1))[..., None, None]
+    bound = 8 * dtypes.finfo(w.dtype).eps * np.sqrt(np.sum(np.abs(w) ** 2, -1))[..., None, None]
     return (np.abs(w[..., :, None] - w[..., None, :]) <= bound) & ~np.eye(w.shape[-1], dtype=bool)
 
 

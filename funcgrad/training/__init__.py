@@ -4,9 +4,10 @@
     result = training.fit(loss, params, data, optimizer=optim.adam(1e-3), epochs=20, key=key)
 """
 from funcgrad.training.checkpoints import Checkpoints
-from funcgrad.training.fit import Best, EarlyStopping, Record, Result, fit
+from funcgrad.training.loop import Best, EarlyStopping, Record, Result, fit
 from funcgrad.training.nonfinite import NonFiniteLossError
-from funcgrad.training.pipeline import Data, Iteration, from_arrays, from_iterable, open_npy
+from funcgrad.training.npy import open_npy
+from funcgrad.training.pipeline import Data, Iteration, from_arrays, from_iterable
 from funcgrad.training.step import evaluator, training_step
 from funcgrad.training.storage import CheckpointError, load, read_info, save
 

@@ -70,7 +70,7 @@ def explain(loss: Loss, value: float, epoch: int, last: Call, before: Call | Non
     if error is not None:
         first, *rest = str(error).splitlines()
         lines += [("cause:", first), *[("", line) for line in rest]]
-    if "instead:" not in str(error) and data is None:
+    if data is None and "instead:" not in str(error) and (error is None or isinstance(error, FloatingPointError)):
         lines.append(("instead:", "a lower learning rate or clipped gradients, where values grow from step to step"))
     step, epoch = last.count + 1, epoch + 1
     text = message("fit: the loss is not finite", f"{value} in step {step}, in epoch {epoch}")
@@ -112,9 +112,10 @@ class _Model:
 
 
 def _first_layer(loss: Loss, call: Call) -> str | None:
-    """The path of the first layer whose output is not finite, "" if there is none, None if no layer was seen.
+    """The path of the first layer whose output is not finite, "" if there is none, None if that is not known.
 
-    In a loop over layers, whose results are those of all its steps, that is the one which makes it of finite inputs.
+    A layer that runs under ``vmap`` or inside of a loop has no output of its own. Inside of ``Repeat``, where outputs are those
+    of all steps, the layer is the one that makes them of finite inputs.
     """
     params, state, batch, key = call.arguments
     try:
@@ -122,10 +123,16 @@ def _first_layer(loss: Loss, call: Call) -> str | None:
             seen = nn.capture(_Model(loss), params, state, batch, key, inputs=True)[2]
     except Exception:  # what is wrong is said by the replay
         return None
-    if not seen:
-        return None
-    wrong = [path for path, (_, y) in seen.items() if not all(map(_finite, tree.leaves(y)))]
-    return next((path for path in wrong if _spoils(*seen[path])), wrong[0] if wrong else "")
+    wrong = []
+    for path, (_, y) in seen.items():
+        leaves = tree.leaves(y)
+        if not all([isinstance(x, DeviceArray) for x in leaves]):
+            break
+        if not all(map(_finite, leaves)):
+            wrong.append(path)
+    else:
+        return next((path for path in wrong if _spoils(*seen[path])), wrong[0] if wrong else "") if seen else None
+    return wrong[0] if wrong else None
 
 
 def _spoils(x: Any, y: Any) -> bool:
@@ -138,7 +145,7 @@ def _spoils(x: Any, y: Any) -> bool:
 
 def _finite_rows(values: Any) -> np.ndarray:
     """Which rows of arrays are finite; one answer for all where they have different numbers of rows."""
-    arrays = [np.asarray(leaf) for leaf in tree.leaves(values) if _known(leaf)]
+    arrays = [np.asarray(leaf) for leaf in tree.leaves(values)]
     rows = [np.isfinite(a).all(tuple(range(1, a.ndim))) if dtypes.is_inexact(a.dtype) else np.ones(a.shape[:1], bool)
             for a in arrays]
     if len({row.shape for row in rows}) == 1:
@@ -147,12 +154,5 @@ def _finite_rows(values: Any) -> np.ndarray:
 
 
 def _finite(x: Any) -> bool:
-    """Whether all elements are finite, as far as they are known: a layer inside of a scan has outputs for many steps."""
-    if not _known(x):
-        return True
     data = np.asarray(x)
     return not dtypes.is_inexact(data.dtype) or bool(np.isfinite(data).all())
-
-
-def _known(x: Any) -> bool:
-    return isinstance(x, (DeviceArray, np.ndarray, np.generic, float))

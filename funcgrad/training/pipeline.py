@@ -16,7 +16,6 @@ epoch. So an iterator can be saved as two numbers, and taken up again:
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -43,16 +42,16 @@ class Data:
         """How many items an epoch has; None where that is not known, or endless."""
         return None
 
-    def __repr__(self) -> str:
-        length = self.length()
-        return f"{type(self).__name__}({'an unknown number of' if length is None else length} items)"
-
     def __len__(self) -> int:
         length = self.length()
         if length is None:
-            raise TypeError(message("Data: the number of items is not known", f"{self}", "arrays, or a list",
+            raise TypeError(message("Data: the number of items is not known", self, "arrays, or a list",
                                     "fit(..., steps=n) needs no length"))
         return length
+
+    def __repr__(self) -> str:
+        length = self.length()
+        return f"Data({'a number of' if length is None else length} items)"
 
     def __iter__(self) -> Iteration:
         """The items of epoch 0: the same each time. ``epoch(i)`` gives those of another one."""
@@ -80,7 +79,7 @@ class Data:
         Raises TypeError for what is not a source of arrays: shuffling comes first.
         """
         if not isinstance(self, Rows):
-            raise TypeError(message("Data.shuffle: only rows of arrays can be drawn in any order", str(self), None,
+            raise TypeError(message("Data.shuffle: only rows of arrays can be drawn in any order", self, None,
                                     "shuffle before batch, map and repeat: from_arrays(arrays).shuffle(key).batch(64)"))
         return Shuffled(self, key)
 
@@ -156,75 +155,10 @@ def from_iterable(source: Iterable | Callable[[int], Iterable]) -> Data:
     >>> list(from_iterable(lambda epoch: (10 * epoch + i for i in range(3))).epoch(2))
     [20, 21, 22]
 
-    Raises TypeError for an iterator, such as a generator: it could be gone through only once.
+    Each item is an object of its own: a buffer that is filled again for the next item would be seen in several at once by
+    ``batch`` and ``prefetch``. Raises TypeError for an iterator, such as a generator: it could be gone through only once.
     """
     return Stream(source)
-
-
-def open_npy(source: str | os.PathLike | Sequence[str | os.PathLike]) -> Any:
-    """An array over ``.npy`` files, which are not read but memory-mapped: rows are read from the disk when they are taken.
-
-    ``source`` is a file, a list of files, or a folder, whose ``.npy`` files are taken in the order of their names; several
-    files are joined along the first axis. Raises ValueError where there is none, for files that are not ``.npy`` or hold
-    Python objects, and for rows of different shapes or dtypes.
-    """
-    if isinstance(source, str | os.PathLike):
-        source = os.fspath(source)
-        names = [source]
-        if os.path.isdir(source):
-            names = [os.path.join(source, name) for name in sorted(os.listdir(source)) if name.endswith(".npy")]
-    else:
-        names = [os.fspath(name) for name in source]
-    if not names:
-        raise ValueError(message("open_npy: there are no files", f"no .npy file in {source!r}", "at least one"))
-    arrays = [_map_file(name) for name in names]
-    return arrays[0] if len(arrays) == 1 else Joined(names, arrays)
-
-
-def _map_file(name: str) -> np.ndarray:
-    try:
-        array = np.asarray(np.lib.format.open_memmap(name, mode="r"))
-    except (ValueError, EOFError) as error:
-        raise ValueError(message("open_npy: the file cannot be mapped", f"{name}: {error}",
-                                 "a file that numpy.save made of numbers")) from None
-    if not array.ndim:
-        raise ValueError(message("open_npy: the array has no rows", f"{name} of shape ()", "at least one axis"))
-    return array
-
-
-class Joined:
-    """Arrays one after the other along the first axis, without a copy of them."""
-
-    def __init__(self, names: Sequence[str], arrays: Sequence[np.ndarray]):
-        first = arrays[0]
-        for name, array in zip(names, arrays, strict=True):
-            if (array.shape[1:], array.dtype) != (first.shape[1:], first.dtype):
-                raise ValueError(message(
-                    "open_npy: the files do not fit together", f"rows {_rows(first)} in {names[0]}, {_rows(array)} in {name}",
-                    "rows of one shape and dtype"))
-        self._arrays = arrays
-        self._ends = np.cumsum([len(array) for array in arrays])
-        self.shape, self.dtype = (int(self._ends[-1]), *first.shape[1:]), first.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
-        if isinstance(index, slice):
-            index = np.arange(*index.indices(len(self)))
-        rows = np.asarray(index)
-        files = np.searchsorted(self._ends, rows, side="right")
-        if not rows.ndim:
-            return self._arrays[files][rows - self._ends[files]]  # a negative row counts from the end of its file
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        for i in np.unique(files):
-            chosen = files == i
-            out[chosen] = self._arrays[i][rows[chosen] - self._ends[i]]
-        return out
-
-
-def _rows(array: np.ndarray) -> str:
-    return f"{array.dtype}[{','.join(map(str, array.shape[1:]))}]"
 
 
 class Rows(Data):

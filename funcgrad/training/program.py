@@ -7,9 +7,11 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from funcgrad.training.data import UserError
 from funcgrad.training.files import check_place
+from funcgrad.training.nonfinite import NonFiniteLossError
+from funcgrad.training.storage import CheckpointError
 
 MODELS = {
     "digits": "a convolutional network that tells digits apart",
@@ -31,16 +33,21 @@ def parser(number: Callable) -> argparse.ArgumentParser:
         module = importlib.import_module(f"funcgrad.training.models.{name}")
         if name in WITH_DATA:
             one.add_argument("--data", metavar="PATH", help=WITH_DATA[name])
+            one.add_argument("--checkpoints", metavar="FOLDER", help="where to save ten times on the way; a run that was "
+                             "interrupted goes on from there")
         one.add_argument("--steps", type=number(int, 1), metavar="N", help=f"steps of training (default: {module.STEPS})")
         one.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="of all random numbers (default: 0)")
         one.add_argument("--log", metavar="FILE", help="a file for what was measured on the way, a JSON object a line")
-        one.set_defaults(run=module.run, data=None)
+        one.set_defaults(run=module.run, data=None, checkpoints=None)
     return main
 
 
-def main(arguments: Sequence[str], number: Callable) -> Any:
-    """Trains the chosen model and returns the exit status."""
+def main(arguments: Sequence[str], number: Callable) -> int:
+    """Trains the chosen model and returns the exit status. Raises UserError for what cannot be used."""
     options = parser(number).parse_args(arguments)
     if options.log is not None:
         check_place(options.log, "the log")
-    return options.run(options)
+    try:
+        return options.run(options)
+    except (CheckpointError, NonFiniteLossError) as error:
+        raise UserError(str(error)) from None

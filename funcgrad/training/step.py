@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 import funcgrad.numpy as fnp
 from funcgrad import optim, random, tree
 from funcgrad.errors import message
@@ -18,8 +20,8 @@ from funcgrad.training.pipeline import Data
 from funcgrad.transforms.derivatives import value_and_grad
 
 Loss = Callable[[Any, Any, Any, Any], Any]
-TAKEN = ("loss", "step", "epoch", "seconds")
-"""What a record has besides the metrics of the loss."""
+TAKEN = ("step", "epoch", "seconds")
+"""What a record has besides metrics."""
 
 
 class Step:
@@ -35,7 +37,8 @@ class Step:
             (value, (following, metrics)), gradient = value_and_grad(objective, has_aux=True)(params, state, batch, key)
             updates, optimizer_state = update(gradient, optimizer_state, params, value=value, grad=gradient,
                                               value_fn=lambda params: objective(params, state, batch, key)[0])
-            return optim.apply_updates(params, updates), following, optimizer_state, {"loss": value, **metrics}
+            metrics = {"loss": value} | metrics | {"loss": value}  # the loss comes first, and is the loss
+            return optim.apply_updates(params, updates), following, optimizer_state, metrics
 
         self.call = step
 
@@ -98,13 +101,13 @@ class Means:
     def add(self, metrics: dict[str, Any], batch: Any) -> None:
         weight, sums = rows(batch), self._sums
         self.weight += weight
+        if not sums:
+            sums.update(dict.fromkeys(metrics, 0.0))
         for name, value in metrics.items():
-            sums[name] = sums.get(name, 0.0) + float(value) * weight
+            sums[name] += float(value) * weight
 
     def take(self) -> dict[str, float]:
-        """The means so far; counting begins anew. Raises ValueError if there were no rows."""
-        if not self.weight:
-            raise ValueError(message("fit: there is nothing to take a mean of", "batches of 0 rows", "at least one row"))
+        """The means so far; counting begins anew."""
         means = {name: total / self.weight for name, total in self._sums.items()}
         self.weight, self._sums = 0, {}
         return means
@@ -112,10 +115,10 @@ class Means:
 
 def rows(batch: Any) -> int:
     """The size of the first axis of the batch's first array; 1 if it has none."""
-    first = next(iter(batch.values()), None) if type(batch) is dict else batch  # tree.leaves costs a microsecond in every step
-    shape = getattr(first, "shape", None)
-    if shape is None:
-        shape = fnp.shape(next(iter(tree.leaves(batch)), 0))
+    first = next(iter(batch.values()), None) if type(batch) is dict else batch
+    if type(first) is np.ndarray and first.ndim:  # nearly always, and flattening the batch costs a microsecond in every step
+        return len(first)
+    shape = fnp.shape(next(iter(tree.leaves(batch)), 0))
     return shape[0] if shape else 1
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import describe
-from funcgrad.core.trace import current_trace
+from funcgrad.core.trace import current_trace, plainly
 from funcgrad.errors import message
 from funcgrad.ops.structural import moveaxis
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, leaf_paths, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
-from funcgrad.transforms.vmap import Axis, broadcast_batch, vmap_flat
-from funcgrad.tree import broadcast_prefix, tree_structure, tree_unflatten
+from funcgrad.transforms.vmap import Axis, broadcast_batch, map_flat, vmap_flat
+from funcgrad.tree import broadcast_prefix, tree_leaves, tree_structure, tree_unflatten
 
 
 def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = None, axis_size: int | None = None,
@@ -61,7 +61,8 @@ def vmap(fun: Callable, in_axes: Any = 0, out_axes: Any = 0, axis_name: Any = No
         flat = FlatFunction(lambda a, k: fun(*a, **k), tree, "vmap")
         flat.function.__name__ = function_name(fun)
         with quiet():
-            outs, places = vmap_flat(flat, Axis(size, axis_name), flat_args, axes)
+            one_by_one = plainly.on() and None not in tree_leaves(out_axes, lambda x: x is None)  # a batch knows what is shared
+            outs, places = (map_flat if one_by_one else vmap_flat)(flat, Axis(size, axis_name), flat_args, axes)
             wanted = _out_axes(out_axes, flat.out_tree, outs, fun)
             results = [_place(out, d, want, size, fun) for out, d, want in zip(outs, places, wanted, strict=True)]
         return tree_unflatten(flat.out_tree, results)

@@ -24,7 +24,7 @@ from funcgrad.transforms.arguments import FlatFunction, argument_names, flatten_
 from funcgrad.transforms.jvp import jvp_flat
 from funcgrad.transforms.linearize import linearize_flat
 from funcgrad.transforms.transpose import backward, transpose_flat
-from funcgrad.transforms.vmap import Axis, to_front, vmap_flat
+from funcgrad.transforms.vmap import Axis, map_flat, to_front
 from funcgrad.tree import keystr, tree_flatten, tree_leaves, tree_leaves_with_path, tree_structure, tree_unflatten
 
 
@@ -259,7 +259,7 @@ def jacfwd(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
                 count = flat.out_tree.num_leaves
                 return [*[instantiate(t) for t in out_dots[:count]], *outs]
 
-            results, axes = vmap_flat(directional, Axis(sum(sizes)), basis, [0] * len(basis))
+            results, axes = map_flat(directional, Axis(sum(sizes)), basis, [0] * len(basis))
             count = flat.out_tree.num_leaves
             _check_holomorphic(fun, results[:count], holomorphic, "jacfwd")
             rows = [to_front(x, d, sum(sizes)) for x, d in zip(results[:count], axes[:count], strict=True)]
@@ -301,7 +301,7 @@ def jacrev(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
                 return [_as_gradient(next(results), x) if a else np.zeros(x.shape, dtypes.float0)
                         for a, x in zip(active, leaves, strict=True)]
 
-            results, axes = vmap_flat(pull, Axis(sum(sizes)), _basis(outs[:count], sizes), [0] * count)
+            results, axes = map_flat(pull, Axis(sum(sizes)), _basis(outs[:count], sizes), [0] * count)
             stacked = [to_front(x, d, sum(sizes)) if a else x
                        for x, d, a in zip(results, axes, active, strict=True)]
             split = [_split_jacobian(x, outs[:count], sizes, columns=False) if a else [x] * count

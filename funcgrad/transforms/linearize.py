@@ -127,6 +127,7 @@ class LinearTrace(Trace):
     """Records the operations on linear variables; all others run in the parent."""
 
     what = "linear_transpose"
+    values_known = False
 
     def __init__(self, parent: Trace, inputs: int, source: Source | None = None):
         super().__init__(parent, source)

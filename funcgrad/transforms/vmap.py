@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.core.array import aval_of
+from funcgrad.core.array import Array, aval_of
 from funcgrad.core.jaxpr import Jaxpr, subjaxprs
 from funcgrad.core.primitive import ALIGN, Kind, No, Primitive, missing_rule
 from funcgrad.core.stage import eval_jaxpr, stage
-from funcgrad.core.trace import EVAL, Trace, Tracer, current, current_trace, tracing
+from funcgrad.core.trace import EVAL, Trace, Tracer, current, current_trace, runs_plainly, tracing
 from funcgrad.core.types import ShapedArray, shaped_array
-from funcgrad.ops.structural import broadcast_in_dim, moveaxis
+from funcgrad.errors import Turn, user_source, within
+from funcgrad.ops.indexing import index_in_dim
+from funcgrad.ops.structural import broadcast_in_dim, concatenate, expand_dims, moveaxis
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class BatchTrace(Trace):
     """Applies batching rules under its parent."""
 
     what = "vmap"
+    values_known = False
 
     def __init__(self, parent: Trace, axis: Axis):
         super().__init__(parent)
@@ -131,6 +134,21 @@ def vmap_flat(function: Callable[..., Sequence[Any]], axis: Axis, values: Sequen
         outs = function(*[trace.join(v, d) for v, d in zip(values, axes, strict=True)])
         pairs = [trace.split(out) for out in outs]
     return [v for v, _ in pairs], [d for _, d in pairs]
+
+
+def map_flat(function: Callable[..., Sequence[Any]], axis: Axis, values: Sequence[Any],
+             axes: Sequence[int | None]) -> tuple[list[Any], list[int | None]]:
+    """As ``vmap_flat``; where programs run as plain Python, one example after the other, unless operations name the axis."""
+    if axis.name is not None or not axis.size or not runs_plainly():
+        return vmap_flat(function, axis, values, axes)
+    source, lanes = user_source(), []
+    for i in range(axis.size):
+        with within(Turn("lane", i, axis.size, "vmap", source)):
+            lanes.append(function(*[v if d is None else index_in_dim(v, i, d, False)
+                                    for v, d in zip(values, axes, strict=True)]))
+    pairs = [(concatenate([expand_dims(x, (0,)) for x in outs], 0), 0) if isinstance(outs[0], Array) else (outs[0], None)
+             for outs in zip(*lanes, strict=True)]
+    return [x for x, _ in pairs], [d for _, d in pairs]
 
 
 def batch_jaxpr(jaxpr: Jaxpr, axis: Axis, batched: tuple[bool, ...],

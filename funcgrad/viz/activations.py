@@ -50,7 +50,7 @@ class ActivationRow(NamedTuple):
     units: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ActivationReport(Report):
     """The layers without others inside, in the order in which they ran."""
 

@@ -36,7 +36,7 @@ class GradientRow(NamedTuple):
     mark: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientReport(Report):
     """The gradients of the layers, from the input to the output as far as their names tell."""
 

@@ -27,7 +27,7 @@ from funcgrad.jit import jit
 from funcgrad.tables import Cells
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Landscape(Report):
     """``values[i]`` is the loss at ``distances[i]`` along the direction; over a plane ``values[i, j]`` is that at
     ``distances[i]`` along the second and ``distances[j]`` along the first. The middle is the loss of the parameters."""

@@ -19,7 +19,7 @@ from funcgrad.training.models.adding import BATCH_SIZE, FEATURES, GUESS, Adder, 
 from funcgrad.training.models.common import fitted
 from funcgrad.transforms.derivatives import grad
 
-STEPS, LENGTH, LEARNING_RATE, GROWTH, LARGEST_NORM = 600, 50, 1e-2, 1.05, 1.0
+STEPS, LENGTH, LEARNING_RATE, MOMENTUM, GROWTH, LARGEST_NORM = 1500, 50, 1e-2, 0.9, 1.05, 1.0
 LENGTHS = (10, 25, LENGTH, 100, 200)
 
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     def loss(params: Any, state: Any, batch: Any, key: Any) -> Any:
         return squared_error(model, params, batch)
 
-    descent = optim.sgd(LEARNING_RATE)
+    descent = optim.sgd(LEARNING_RATE, MOMENTUM)
     held_out = sequences(random.fold_in(key, 2), 1000, LENGTH)
     clipped = optim.chain(optim.clip_by_global_norm(LARGEST_NORM), descent)
     for name, optimizer in (("without clipping", descent), (f"norm clipped to {LARGEST_NORM:g}", clipped)):

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from typing import Any
 
 from funcgrad import training
 
 
-def fitted(options: argparse.Namespace, loss: training.Loss, params: Any, data: training.Data, *, steps: int,
+def fitted(options: argparse.Namespace, loss: Callable, params: Any, data: training.Data, *, steps: int,
            **arguments: Any) -> training.Result:
     """``training.fit`` with about ten lines on the way, and a last one with the time taken."""
     started = time.perf_counter()
@@ -21,6 +22,6 @@ def fitted(options: argparse.Namespace, loss: training.Loss, params: Any, data: 
         print(f"step {record.step:<6} {numbers}", flush=True)
 
     result = training.fit(loss, params, data, steps=steps, every=max(1, steps // 10), callbacks=[show], log=options.log,
-                          **arguments)
+                          checkpoints=options.checkpoints, resume=True, **arguments)
     print(f"trained     {steps} steps in {time.perf_counter() - started:.1f} s")
     return result

@@ -95,7 +95,8 @@ class _Run:
     optimizer_state: Any
     key: Any
     step: int = 0
-    position: dict[str, int] = field(default_factory=lambda: {"epoch": 0, "item": 0})
+    epoch: int = 0
+    item: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best: Best | None = None
@@ -125,7 +126,7 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
       evaluate: ``evaluate(params, state)`` returns a dict of numbers, recorded as "eval_...": see ``evaluator``.
       evaluate_every: the number of records from one evaluation to the next; the last record has one in any case.
       callbacks: functions of a ``Record``. One that returns True ends the training.
-      log: a file of JSON lines, one for each record, written at once.
+      log: a file of JSON lines, one for each record, written at once. What was in it is replaced by the run's history.
       early_stopping: ends the training when a metric does not improve; ``result.best`` has the best parameters.
       checkpoints: ``Checkpoints(folder, keep=3)``, or a folder. A checkpoint holds all that the run needs to go on.
       checkpoint_every: the number of records from one checkpoint to the next; there is one at the end in any case.
@@ -157,31 +158,32 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
         checkpoints = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
         run = _begin(run, checkpoints, resume, data)
     if early_stopping is not None:
-        _check_rule(early_stopping, evaluate is not None)
+        _check_rule(early_stopping)
         run.stopped = run.waited >= early_stopping.patience
-    means, before = Means(), None
+    means, last = Means(), None
     with _log_file(log, run.history) as write, _bar(progress, data, epochs, steps, run.step) as show:
-        listeners = [write, *([_stopping(run, early_stopping)] if early_stopping else []), *callbacks]
+        listeners = [write, *([_stopping(run, early_stopping, evaluate is not None)] if early_stopping else []), *callbacks]
         started = time.perf_counter() - run.seconds
-        for batch, position in _batches(data, run.position, epochs) if run.step < steps and not run.stopped else ():
-            call = Call(run.params, run.state, batch, run.key, run.step)
-            run.params, run.state, run.optimizer_state, measured = step.call(
-                run.params, run.state, run.optimizer_state, batch, run.key, run.step)
-            value = float(measured["loss"])
-            if stop_on_nonfinite and not math.isfinite(value):
-                raise explain(step.loss, value, run.position["epoch"], call, before)
-            before = call
-            means.add(measured, batch)
-            show(value)
-            run.step, run.position = run.step + 1, position
-            over = run.step >= steps or position["epoch"] >= epochs
-            if over or (position["item"] == 0 if every is None else run.step % every == 0):
+        for batch, epoch, item in _batches(data, run, epochs) if run.step < steps and not run.stopped else ():
+            if batch is not _END:
+                before, last = last, (run.params, run.state, batch, run.key, run.step)
+                run.params, run.state, run.optimizer_state, metrics = step.call(
+                    run.params, run.state, run.optimizer_state, batch, run.key, run.step)
+                value = metrics["loss"] = float(metrics["loss"])
+                if stop_on_nonfinite and not math.isfinite(value):
+                    raise explain(step.loss, value, run.epoch, Call(*last), before and Call(*before))
+                means.add(metrics, batch)
+                show(value)
+                run.step += 1
+            run.epoch, run.item = epoch, item
+            over = run.step >= steps or epoch >= epochs
+            if means.weight and (over or (item == 0 if every is None else run.step % every == 0)):
                 metrics = means.take()
                 if evaluate is not None and (over or (len(run.history) + 1) % evaluate_every == 0):
                     found = scalars("evaluate", evaluate(run.params, run.state))
                     metrics |= {f"eval_{name}": float(value) for name, value in found.items()}
                 run.seconds = time.perf_counter() - started
-                record = Record(run.step, position["epoch"], run.seconds, metrics, run.params, run.state)
+                record = Record(run.step, epoch, run.seconds, metrics, run.params, run.state)
                 run.history.append(record.line())
                 run.stopped = any([listen(record) is True for listen in listeners])
                 if checkpoints is not None and (over or run.stopped or len(run.history) % checkpoint_every == 0):
@@ -191,22 +193,23 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
     return Result(run.params, run.state, run.optimizer_state, run.step, run.history, run.best)
 
 
-def _batches(data: Data, position: dict[str, int], epochs: float) -> Iterator[tuple[Any, dict[str, int]]]:
-    """Each batch with the position after it, which after the last one of an epoch is the start of the next epoch.
+def _batches(data: Data, run: _Run, epochs: float) -> Iterator[tuple[Any, int, int]]:
+    """Each batch from where the run is, with the epoch and the item that come after it.
 
-    One batch is read ahead, to know the last one.
+    Where the number of batches is not known, the end of an epoch comes by itself, with _END for a batch: none is read before
+    its time, since a stream may write all of them into one buffer.
     """
-    while position["epoch"] < epochs:
-        epoch, iteration = position["epoch"], data.iterate(position)
-        batch = next(iteration, _END)
-        if batch is _END and not position["item"]:
+    epoch, item, length = run.epoch, run.item, data.length()
+    while epoch < epochs:
+        first = item
+        for batch in data.items(epoch, item):
+            item += 1
+            yield (batch, epoch, item) if item != length else (batch, epoch + 1, 0)
+        if item == first == 0:
             raise ValueError(message("fit: the data holds no batches", f"nothing in epoch {epoch}", "at least one batch"))
-        while batch is not _END:
-            position = iteration.state()
-            following = next(iteration, _END)
-            yield batch, position if following is not _END else {"epoch": epoch + 1, "item": 0}
-            batch = following
-        position = {"epoch": epoch + 1, "item": 0}
+        if item != length:
+            yield _END, epoch + 1, 0
+        epoch, item = epoch + 1, 0
 
 
 def _begin(new: _Run, checkpoints: Checkpoints, resume: bool, data: Data) -> _Run:
@@ -239,7 +242,7 @@ def _save(run: _Run, checkpoints: Checkpoints, rule: EarlyStopping | None, data:
     checkpoints.save(run.step, _trees(run), score, {**numbers, "best": best, "batches": data.length()})
 
 
-_NUMBERS = ("step", "position", "seconds", "history", "waited")
+_NUMBERS = ("step", "epoch", "item", "seconds", "history", "waited")
 
 
 def _trees(run: _Run) -> dict[str, Any]:
@@ -248,27 +251,25 @@ def _trees(run: _Run) -> dict[str, Any]:
     return trees if run.best is None else {**trees, "best": {"params": run.best.params, "state": run.best.state}}
 
 
-def _check_rule(rule: EarlyStopping, evaluated: bool) -> None:
+def _check_rule(rule: EarlyStopping) -> None:
     if not isinstance(rule, EarlyStopping):
         raise TypeError(message("fit: early_stopping is no rule", repr(rule), "EarlyStopping",
                                 'early_stopping=EarlyStopping("eval_loss", patience=5)'))
     at_least("EarlyStopping: patience", rule.patience, 1)
     if rule.mode not in ("min", "max"):
         raise ValueError(message("EarlyStopping: there is no such mode", repr(rule.mode), "'min' or 'max'"))
-    if rule.metric.startswith("eval_") and not evaluated:
-        raise ValueError(message("fit: the metric of early_stopping is not measured", f"{rule.metric!r} without evaluate", None,
-                                 'fit(..., evaluate=evaluator(metrics, data)), or EarlyStopping("loss")'))
 
 
-def _stopping(run: _Run, rule: EarlyStopping) -> Callable[[Record], bool]:
+def _stopping(run: _Run, rule: EarlyStopping, evaluated: bool) -> Callable[[Record], bool]:
     """Keeps the best parameters; tells when to stop."""
 
     def compare(record: Record) -> bool:
         if rule.metric not in record.metrics:
-            if rule.metric.startswith("eval_") and not any(name.startswith("eval_") for name in record.metrics):
+            if evaluated and not any([name.startswith("eval_") for name in record.metrics]):
                 return False  # not every record has an evaluation
             raise ValueError(message("fit: the metric of early_stopping is not measured", repr(rule.metric),
-                                     f"one of {', '.join(map(repr, record.metrics))}"))
+                                     f"one of {', '.join(map(repr, record.metrics))}",
+                                     None if evaluated else "fit(..., evaluate=evaluator(metrics, held_out))"))
         value = record.metrics[rule.metric]
         sign = 1 if rule.mode == "min" else -1
         if sign * value < (math.inf if run.best is None else sign * run.best.value - rule.min_delta):  # never for NaN
