@@ -270,5 +270,5 @@ def test_runs_that_do_not_belong_together(tmp_path):
     with pytest.raises(training.CheckpointError, match=r"optimizer_state\.0: ScaleByAdamState, expected EmptyState"):
         training.fit(HERE["loss"], params, data.batch(6), **{**arguments, "optimizer": optim.sgd(0.1)})
     (other := training.Checkpoints(tmp_path / "other")).save(1, {"params": params})
-    with pytest.raises(training.CheckpointError, match="step-00000001.safetensors without position"):
+    with pytest.raises(training.CheckpointError, match="step-00000001.safetensors without epoch"):
         training.fit(HERE["loss"], params, data.batch(6), **{**arguments, "checkpoints": other})
