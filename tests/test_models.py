@@ -29,6 +29,11 @@ def test_the_digits_are_learned(capsys, tmp_path):
     assert len(lines) == 10 and lines[-1]["step"] == 60 and lines[-1]["loss"] < lines[0]["loss"]
 
 
+def test_a_log_that_cannot_be_written_is_told_at_once(capsys, tmp_path):
+    assert main(["train", "adding", "--log", str(tmp_path / "absent" / "log")]) == 2
+    assert "cannot save the log: there is no folder" in capsys.readouterr().err
+
+
 def test_a_run_goes_on_from_its_checkpoints(capsys, tmp_path):
     whole = train(capsys, "autoencoder", "--steps", 20)
     train(capsys, "autoencoder", "--steps", 20, "--checkpoints", tmp_path)
@@ -78,10 +83,15 @@ def test_folders_that_cannot_be_used(tmp_path, make, error):
         load_images(str(tmp_path))
 
 
-def test_rows_of_numbers_are_no_images(tmp_path, capsys):
-    np.savez(tmp_path / "rows.npz", x=np.ones((20, 7)), y=np.arange(20) % 2)
+@pytest.mark.parametrize("shape, error", [((7,), r"an example has the shape (7,); expected images"),
+                                          ((1, 9), "images of 1 by 9 pixels; expected 2 by 2"), ((4, 4), "all pixels of all images are equal")])
+def test_arrays_that_are_no_images(tmp_path, capsys, shape, error):
+    x = np.ones((20, *shape))
+    x[:, :1] = 1 if shape == (4, 4) else 2
+    x[0] = 1
+    np.savez(tmp_path / "rows.npz", x=x, y=np.arange(20) % 2)
     assert main(["train", "digits", "--data", str(tmp_path / "rows.npz")]) == 2
-    assert "an example has the shape (7,); expected images" in capsys.readouterr().err
+    assert error in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- text

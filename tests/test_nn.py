@@ -211,12 +211,12 @@ def test_simple_initializers():
     np.testing.assert_array_equal(make.zeros(KEY, (2, 3)), np.zeros((2, 3)))
     np.testing.assert_array_equal(make.ones(KEY, (2,), np.float32), np.ones(2))
     np.testing.assert_array_equal(make.constant(7.0)(KEY, (2,)), [7, 7])
-    assert make.zeros(KEY, ()).dtype == np.float64
+    assert make.zeros(KEY, ()).dtype == make.he_normal()(KEY, (2, 3)).dtype == np.float32
     values = np.asarray(make.uniform(0.5)(KEY, (10_000,)))
     assert values.min() >= 0 and values.max() < 0.5 and values.mean() == pytest.approx(0.25, abs=0.01)
     assert np.asarray(make.normal(2.0)(KEY, (10_000,))).std() == pytest.approx(2, rel=0.03)
     assert np.abs(np.asarray(make.truncated_normal(3.0, lower=-1.0, upper=1.0)(KEY, (10_000,)))).max() <= 3
-    assert make.normal(dtype=np.float32)(KEY, (2,)).dtype == np.float32
+    assert make.normal(dtype=np.float64)(KEY, (2,)).dtype == np.float64
     geometric = np.asarray(make.variance_scaling(1.0, "fan_geo_avg", "normal")(KEY, (100, 400)))
     assert geometric.var() == pytest.approx(1 / 200, rel=0.03)
     field = np.asarray(make.variance_scaling(1.0, "fan_in", "normal")(KEY, (3, 3, 50, 100)))
@@ -290,9 +290,10 @@ def test_squared_error():
     (lambda: nn.softmax_cross_entropy_with_integer_labels(np.zeros((2, 3)), np.zeros(2)), r"must be integers"),
     (lambda: nn.softmax_cross_entropy(np.zeros(2), np.array([0.0, 2.0])), r"label 2.0"),
     (lambda: nn.sigmoid_binary_cross_entropy(np.zeros(2), np.array([0, 2])), r"label 2\n.*labels from 0 to 1"),
+    (lambda: nn.sigmoid_binary_cross_entropy(np.zeros((2, 1)), np.zeros(2)), r"shape \(2,\), logits of shape \(2, 1\)"),
     (lambda: nn.squared_error(np.zeros((2, 1)), np.zeros(2)), r"\(2, 1\) and \(2,\)"),
     (lambda: nn.squared_error(np.zeros(2), np.zeros(2), reduction="max"), r"'none', 'mean' or 'sum'"),
-], ids=["too large", "negative", "shape", "dtype", "probability", "binary", "squares", "reduction"])
+], ids=["too large", "negative", "shape", "dtype", "probability", "binary", "binary shape", "squares", "reduction"])
 def test_losses_refuse_what_does_not_fit(call, error):
     with pytest.raises((TypeError, ValueError), match=error):
         call()
@@ -375,6 +376,40 @@ def test_layers_refuse_what_does_not_fit():
         layer(params, 1.0)
     with pytest.raises(TypeError, match="argument 1 is not a layer"):
         nn.Sequential(layer, 3)
+    with pytest.raises(TypeError, match="argument layer is not a layer"):
+        nn.Repeat(3, 2)
+
+
+@pytest.mark.parametrize("call, text", [
+    (lambda model, params, x: model(x, params), r"its params are no dict(.|\n)*found: +float64\[2,3\]"),
+    (lambda model, params, x: model((params, {}), x), r"found: +a tuple(.|\n)*params, state = model.init\(key\)"),
+    (lambda model, params, x: model.apply(params, None, x), r"its state is no dict(.|\n)*found: +None"),
+])
+def test_arguments_in_the_wrong_place(call, text):
+    model = nn.Sequential(nn.Linear(3, 4))
+    with pytest.raises(TypeError, match=text):
+        call(model, model.init(KEY)[0], np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("sizes", [(3, 4), np.array([3, 4])])
+def test_the_work_of_initialising_does_not_double_with_each_level(sizes):
+    calls = []
+
+    @dataclass(frozen=True)
+    class Counted(nn.Linear):
+        sizes: object = None
+
+        def init(self, key, example=None):
+            calls.append(example.shape)
+            return super().init(key, example)
+
+    model, depth = nn.Sequential(Counted(None, 4, sizes=sizes)), 6
+    for _ in range(depth):
+        model = nn.Sequential(model)
+    params, _ = model.init(KEY, fg.ShapeDtypeStruct((2, 3), np.float32))
+    assert set(calls) == {(2, 3)} and fg.tree.leaves(params)[1].shape == (3, 4)
+    if isinstance(sizes, tuple):  # layers that cannot be looked up are initialised as well, only later
+        assert len(calls) <= 2 * depth
 
 
 @dataclass(frozen=True)
@@ -491,7 +526,7 @@ def test_attention_of_what_does_not_fit():
 def test_orthogonal_initial_values():
     key = fg.random.key(0)
     for shape, axis in (((4, 3), -1), ((3, 4), -1), ((2, 3, 4), 0), ((5, 2), 0)):
-        values = np.moveaxis(np.asarray(nn.initializers.orthogonal(2.0, axis)(key, shape)), axis, -1)
+        values = np.moveaxis(np.asarray(nn.initializers.orthogonal(2.0, axis, np.float64)(key, shape)), axis, -1)
         matrix = values.reshape(-1, shape[axis]) / 2
         gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
         np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)

@@ -139,6 +139,7 @@ def test_batch_axes_of_images():
         for empty in (x[:0], x[:, :0]):
             assert layer(params, empty).shape == (*empty.shape[:2], *y.shape[2:])
             assert fg.grad(lambda x, p=params, layer=layer: fnp.sum(layer(p, x)))(empty).shape == empty.shape
+        assert layer(params, x[0, 0].tolist()).shape == y.shape[2:]
 
 
 def test_pools_at_the_border():
@@ -282,6 +283,8 @@ def test_spectral_norm_has_norm_one_and_follows_the_weight():
     y, same = layer.apply(params, state, np.eye(4))
     assert float(np.linalg.norm(np.asarray(y), 2)) == pytest.approx(1, rel=1e-9)
     np.testing.assert_array_equal(same["left"], state["left"])
+    half = fg.tree.map(lambda leaf: leaf.astype("float16"), params)
+    assert layer.apply(half, state, fnp.eye(4, dtype="float16"))[0].dtype == np.float16
 
 
 def test_normalised_weights_of_layers_that_have_state_options_and_open_sizes():

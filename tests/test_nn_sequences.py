@@ -476,6 +476,7 @@ def test_repeat_is_one_layer_after_another(checkpoint):
     assert params["linear"]["weight"].shape == (3, 3, 3) and state["calls"].shape == (3,)
     rows = np.asarray(params["linear"]["weight"])
     assert not np.allclose(rows[0], rows[1])
+    assert float(nn.Repeat(fnp.sqrt, 3, checkpoint)({}, 256.0)) == 2.0
 
     def unrolled(params, x, keys, train):
         for i in range(3):

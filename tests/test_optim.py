@@ -263,6 +263,10 @@ def test_clipping():
     assert_trees_close(clipped(optim.clip_by_norm(5.5)), {**gradient, "b": np.array(5.5)})
     assert_trees_close(clipped(optim.clip(3.5)), {"a": np.array([3.0, 3.5]), "b": np.array(3.5), "c": np.zeros((0, 2))})
     assert float(optim.global_norm(fnp.full(4, 300.0, np.float16))) == 600
+    large = fnp.full(4, 6e4, np.float16)  # whose norm is too large for the dtype
+    for clip in (optim.clip_by_global_norm(1.0), optim.clip_by_norm(1.0), optim.clip_by_block_rms(0.5),
+                 optim.normalize_by_update_norm()):
+        assert clipped(clip, large).dtype == np.float16 and clipped(clip, large).tolist() == [0.5] * 4
     assert fg.grad(lambda x: optim.global_norm({"x": x}))(np.zeros(3)).tolist() == [0, 0, 0]
     assert np.isfinite(fg.jacfwd(lambda g: clipped(optim.clip_by_global_norm(1.0), g))(np.zeros(2))).all()
     updates, state = optim.zero_nans().update({"a": fnp.array([np.nan, 1.0])}, None)
@@ -360,6 +364,7 @@ OTHER = {"dense": {"weight": fnp.ones((2, 2)), "scale": fnp.ones(2)}, "gain": fn
     (lambda: optim.sgd("0.1"), TypeError, "learning rate must be a number(.|\n)*'0.1' of type str"),
     (lambda: optim.inject_hyperparams(optim.sgd)(-1.0).init(fnp.ones(2)), ValueError, "learning rate"),
     (lambda: optim.adamw(1e-3, weight_decay=-1), ValueError, "weight decay must be a number of at least 0"),
+    (lambda: optim.chain(optim.clip(1.0), optim.adam), TypeError, r"function adam(.|\n)*optim.adam\(1e-3\)"),
     (lambda: optim.clip_by_global_norm(-1.0), ValueError, "max_norm of clip_by_global_norm"),
     (lambda: optim.adam(1e-3).update(PARAMS, PARAMS), ValueError, "optim.chain: the state is not that of this chain(.|\n)*dict"),
     (lambda: optim.masked(optim.adam(1e-3), {"dense": {"weight": True}, "gain": True}).init(PARAMS), ValueError, r"mask does not fit(.|\n)*\['dense'\]"),

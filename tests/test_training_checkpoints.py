@@ -90,10 +90,17 @@ def test_another_tree_is_refused_by_path(tmp_path, like, differences):
 
 
 @pytest.mark.parametrize("tree, text", [({"f": print}, "built-in function print.* at 'f'"), ({"a": [np.array("x")]}, "at 'a.0'"),
-                                        ({(1, 2): 1.0}, r"\(1, 2\) at the top"), ([np.array([None])], "at '0'")])
+                                        ({(1, 2): 1.0}, r"\(1, 2\) at the top"), ({1: 1.0, "1": 2.0}, "1 at the top"),
+                                        ([np.array([None])], "at '0'")])
 def test_what_cannot_be_saved(tmp_path, tree, text):
     with pytest.raises(TypeError, match=text):
         training.save(tmp_path / "t", tree)
+    assert os.listdir(tmp_path) == []
+
+
+def test_info_that_cannot_be_saved(tmp_path):
+    with pytest.raises(TypeError, match=r"info cannot be stored(.*\n)*.*float\(x\)"):
+        training.save(tmp_path / "t", {}, {"accuracy": np.float32(0.5)})
     assert os.listdir(tmp_path) == []
 
 
@@ -260,5 +267,8 @@ def test_runs_that_do_not_belong_together(tmp_path):
         training.fit(HERE["loss"], params, data.batch(2), **arguments)
     with pytest.raises(training.CheckpointError, match=r"params\.2: dict, expected nothing"):
         training.fit(HERE["loss"], {"0": params["0"]}, data.batch(6), **arguments)
-    with pytest.raises(training.CheckpointError, match=r"optimizer_state: AdamState, expected SgdState"):
+    with pytest.raises(training.CheckpointError, match=r"optimizer_state\.0: ScaleByAdamState, expected EmptyState"):
         training.fit(HERE["loss"], params, data.batch(6), **{**arguments, "optimizer": optim.sgd(0.1)})
+    (other := training.Checkpoints(tmp_path / "other")).save(1, {"params": params})
+    with pytest.raises(training.CheckpointError, match="step-00000001.safetensors without position"):
+        training.fit(HERE["loss"], params, data.batch(6), **{**arguments, "checkpoints": other})

@@ -195,6 +195,13 @@ def test_a_loss_that_is_not_finite_is_explained(function, arrays, rate, expected
         assert re.search(pattern, str(caught.value), re.S), (pattern, str(caught.value))
 
 
+def test_the_layer_of_a_loop_that_made_a_nan_is_found():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Repeat(nn.Sequential(nn.Linear(8, 8), nn.Lambda(fnp.log)), 3))
+    with pytest.raises(training.NonFiniteLossError, match=r"not finite is '1\.1'(.|\n)*log made a NaN"):
+        training.fit(lambda params, state, batch, key: fnp.mean(model(params, batch["x"])), model.init(KEY)[0], DATA,
+                     optimizer=optim.sgd(0.1), epochs=1)
+
+
 def test_it_can_go_on_after_a_loss_that_is_not_finite():
     result = training.fit(loss, PARAMS, training.from_arrays({"x": SPOILED, "y": Y}).batch(6), optimizer=ADAM, epochs=1,
                           stop_on_nonfinite=False)
@@ -218,11 +225,39 @@ def test_it_can_go_on_after_a_loss_that_is_not_finite():
     ({"early_stopping": training.EarlyStopping()}, ValueError, "'eval_loss'\n.*'loss'\n.*evaluate=evaluator"),
     ({"early_stopping": training.EarlyStopping(), "evaluate": lambda params, state: {"a": 1}}, ValueError, "'loss', 'eval_a'"),
     ({"early_stopping": training.EarlyStopping(mode="least")}, ValueError, "'least'"),
+    ({"early_stopping": training.EarlyStopping("eval_los"), "evaluate": lambda params, state: {"loss": 1.0}}, ValueError,
+     "'eval_los'\n +expected: one of 'loss', 'eval_loss'"),
+    ({"early_stopping": training.EarlyStopping("loss", patience=0)}, ValueError, "patience.*\n +found: +0"),
+    ({"early_stopping": "loss"}, TypeError, r"'loss'\n +expected: EarlyStopping"),
+    ({"optimizer": optim.adam}, TypeError, r"function adam(.*\n)*.*optim.adam\(1e-3\)"),
+    ({"epochs": 1.5}, ValueError, "epochs does not fit.*\n +found: +1.5"), ({"steps": -1}, ValueError, "steps does not fit"),
+    ({"every": 0}, ValueError, "every does not fit"), ({"evaluate_every": 0}, ValueError, "evaluate_every does not fit"),
+    ({"checkpoint_every": 0}, ValueError, "checkpoint_every does not fit"),
+    ({"loss": lambda params, state, batch, key: (0.0, (state, {"a": 1.0, "epoch": 2.0}))}, ValueError, "taken.*\n +found: +'epoch'"),
+    ({"loss": lambda params, state, batch, key: (0.0, (state, {"a": {"b": 1.0}}))}, TypeError, "'a': {'b': 1.0}"),
 ])
 def test_wrong_calls(change, error, text):
     arguments = {"loss": loss, "params": PARAMS, "data": DATA, "optimizer": ADAM, "epochs": 1, **change}
     with pytest.raises(error, match=text):
         training.fit(**arguments)
+
+
+@pytest.mark.parametrize("optimizer", [optim.chain(optim.sgd(0.1), optim.reduce_on_plateau(patience=2)), optim.lbfgs()])
+def test_optimisers_that_look_at_the_loss(optimizer):
+    def parabola(params, state, batch, key):
+        return fnp.sum(batch * params["w"] ** 2)
+
+    data = training.from_iterable([np.array([1.0, 2.0])] * 3)
+    result = training.fit(parabola, {"w": fnp.ones(2)}, data, optimizer=optimizer, epochs=2)
+    assert result.history[-1]["loss"] < 0.5 * result.history[0]["loss"]
+
+
+def test_a_list_is_taken_for_the_pair_of_loss_and_metrics():
+    def listed(params, state, batch, key):
+        return [fnp.sum(params["w"]), [state, {"a": 2.0}]]
+
+    result = training.fit(listed, {"w": fnp.ones(2)}, training.from_iterable([{}]), optimizer=optim.sgd(0.1), epochs=1)
+    assert result.history[0]["loss"] == 2.0 and result.history[0]["a"] == 2.0
 
 
 def test_batches_without_arrays_and_a_metric_with_the_name_of_the_loss():

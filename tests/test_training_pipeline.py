@@ -237,6 +237,7 @@ def test_what_the_thread_raises_reaches_the_consumer_in_its_place():
     (lambda: ROWS.batch(0), ValueError, "batch: size.*\n.*0\n.*at least 1"), (lambda: ROWS.batch(2.5), ValueError, "2.5"),
     (lambda: ROWS.repeat(0), ValueError, "repeat: times"), (lambda: ROWS.prefetch(0), ValueError, "prefetch: count"),
     (lambda: ROWS.batch(2).shuffle(KEY), TypeError, r"Data\(6 items\)\n.*shuffle before batch"),
+    (lambda: from_arrays([[1, 2], [3, 4]]), ValueError, r"no rows(.|\n)*np.asarray\(x\) of a list"),
     (lambda: from_iterable(i for i in range(3)), TypeError, "gone through only once.*\n.*generator"),
     (lambda: from_iterable(3), TypeError, "not an iterable"),
     (lambda: ROWS.iterate({"epoch": 0}), ValueError, "not the state of an iteration"),

@@ -138,11 +138,12 @@ class Repeat(Layer):
     ((10, 3, 3), (2, 3))
     """
 
-    layer: Layer
+    layer: Layer | Callable
     count: int
     checkpoint: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layer", _layer("Repeat", "layer", self.layer))
         if self.count < 1:
             self.fail("nothing to repeat", f"count={self.count}", "one layer or more")
 

@@ -59,10 +59,11 @@ class _Kernel(Spatial):
         if len(shape) != self.ndim + 2 or shape[:-2] != self.sizes("kernel_size") or shape[-1] != self.out_features:
             self.fail("its weight does not fit", f"weight of shape {shape}", "a shape "
                       f"({', '.join(map(str, self.sizes('kernel_size')))}, in_features / groups, {self.out_features})")
+        x = fnp.asarray(x)
         self.check_axes(x)
         self.check_last_axis(x, shape[-2] * self.groups)
         dtype = fnp.result_type(x, weight)
-        x = fnp.asarray(x, dtype)
+        x = x.astype(dtype)
         y = self.split(self.convolve(self.merged(x), fnp.asarray(weight, dtype)), x)
         return (y + bias[0] if bias else y), state
 

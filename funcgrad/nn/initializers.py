@@ -2,9 +2,9 @@
 
 In: ``initializer(key, shape, dtype)``. Out: an array of random or constant numbers. Names and signatures are those of
 ``jax.nn.initializers``: ``zeros`` and ``ones`` are initializers, the other functions make one. The dtype is that of
-the call, else the one given when the initializer was made, else float64.
+the call, else the one given when the initializer was made, else float32, as that of the layers.
 
-    weight = initializers.he_normal()(key, (64, 128), fnp.float32)
+    weight = initializers.he_normal()(key, (64, 128))     # float32[64,128]
 """
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ he_normal = kaiming_normal = _named("he_normal", 2.0, "fan_in", "truncated_norma
 
 
 def _dtype(dtype: Any) -> Any:
-    return np.float64 if dtype is None else dtype
+    return np.float32 if dtype is None else dtype
 
 
 def _fans(shape: tuple[int, ...], in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> tuple[float, float]:

@@ -37,6 +37,7 @@ from funcgrad.transforms.staging import ShapeDtypeStruct, eval_shape
 
 _path: ContextVar[tuple[str, ...]] = ContextVar("path", default=())
 _observers: ContextVar[tuple[Callable, ...]] = ContextVar("observers", default=())
+_sketches: ContextVar[dict[Any, dict[str, Any]] | None] = ContextVar("sketches", default=None)
 
 
 class Layer:
@@ -93,7 +94,7 @@ class Layer:
         """The entries of the layer's ``params`` or ``state`` with these names. Raises ValueError if one is missing."""
         if isinstance(given, Mapping) and all(name in given for name in names):
             return tuple([given[name] for name in names])
-        found = f"{tree_name} with {', '.join(map(repr, given)) or 'nothing'}" if isinstance(given, Mapping) else repr(given)
+        found = f"{tree_name} with {', '.join(map(repr, given)) or 'nothing'}" if isinstance(given, Mapping) else _told(given)
         self.fail(f"its {tree_name} are not there" if tree_name == "params" else "its state is not there", found,
                   ", ".join(map(repr, names)),
                   "the params that init of this model returned; nn.check_params(model, params) compares two models"
@@ -141,16 +142,17 @@ class Composite(Layer):
 
     def init(self, key: Any, example: Any = None) -> tuple[dict, dict]:
         parts = self.parts()
-        examples = {} if example is None else self._examples(parts, example)
         params, state = {}, {}
         keys = random.split(key, max(1, len(parts)))
-        for i, (name, part) in enumerate(parts.items()):
-            with _within(name):
-                part_params, part_state = part.init(keys[i], examples.get(name))
-            if part_params:
-                params[name] = part_params
-            if part_state:
-                state[name] = part_state
+        with _sketched() as known:
+            examples = {} if example is None else self._examples(parts, tree.map(struct, example), known)
+            for i, (name, part) in enumerate(parts.items()):
+                with _within(name):
+                    part_params, part_state = part.init(keys[i], examples.get(name))
+                if part_params:
+                    params[name] = part_params
+                if part_state:
+                    state[name] = part_state
         return params, state
 
     def init_cache(self, batch: int, length: int | None = None) -> dict:
@@ -161,15 +163,25 @@ class Composite(Layer):
         return {name: cache for name, cache in caches.items() if cache}
 
     def apply(self, params: Any, state: Any, x: Any, key: Any = None, train: bool = False, **options: Any) -> tuple[Any, Any]:
+        for name, given in (("params", params), ("state", state)):
+            if not isinstance(given, Mapping):
+                self.fail(f"its {name} are no dict" if name == "params" else "its state is no dict", _told(given),
+                          "what init returned: params, state = model.init(key)",
+                          "y, state = model.apply(params, state, x), or model(params, x) where there is no state", TypeError)
         run = Run(self.parts(), params, state, key, train)
         y = self.forward(run, x, **options)
         return y, run.state
 
-    def _examples(self, parts: dict[str, Layer], example: Any) -> dict[str, Any]:
+    def _examples(self, parts: dict[str, Layer], example: Any, known: dict) -> dict[str, Any]:
         """What each part gets as its input when the layer gets ``example``. Nothing is computed but shapes."""
+        question = (self, tree.structure(example), tuple(tree.leaves(example))) if _hashable(self) else None
+        if question in known:
+            return known[question]
         run = _Sketch(parts, {}, {}, None, False)
         with observing():
-            eval_shape(lambda x: self.forward(run, x), tree.map(struct, example))
+            eval_shape(lambda x: self.forward(run, x), example)
+        if question is not None:
+            known[question] = run.examples
         return run.examples
 
 
@@ -271,6 +283,30 @@ def collected(parts: dict[tuple[str, ...], Layer]) -> Iterator[dict[tuple[str, .
 
 
 @contextmanager
+def _sketched() -> Iterator[dict[Any, dict[str, Any]]]:
+    """What is known of the inputs of parts while a model is initialised.
+
+    A sketch initialises the parts that it runs, which sketch theirs, and so do they when they are initialised in earnest:
+    without this memory each level of nesting would double the work.
+    """
+    known = _sketches.get()
+    token = _sketches.set({} if known is None else known)
+    try:
+        yield _sketches.get()
+    finally:
+        _sketches.reset(token)
+
+
+def _hashable(layer: Layer) -> bool:
+    """Whether the layer can be looked up: one whose hyperparameters are arrays or lists cannot."""
+    try:
+        hash(layer)
+    except TypeError:
+        return False
+    return True
+
+
+@contextmanager
 def _within(name: str) -> Iterator[None]:
     """Adds a name to the path that messages and observers get."""
     token = _path.set((*_path.get(), name))
@@ -291,6 +327,15 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
     return getattr(value, "__name__", None) or str(value)
+
+
+def _told(given: Any) -> str:
+    """What stands where a dict is expected, for a message: an array by its type, which is shorter than its numbers."""
+    return _type(given) if hasattr(given, "shape") else "None" if given is None else f"a {type(given).__name__}"
+
+
+def _type(x: Any) -> str:
+    return f"{fnp.result_type(x)}[{','.join(map(str, fnp.shape(x)))}]"
 
 
 def struct(x: Any) -> ShapeDtypeStruct:
@@ -315,6 +360,4 @@ def check_params(layer: Layer, params: Any, example: Any = None) -> None:
 
 
 def _by_path(params: Any) -> dict[str, str]:
-    return {tree.keystr(path, simple=True, separator="."):
-            f"{fnp.result_type(leaf)}[{','.join(map(str, fnp.shape(leaf)))}]"
-            for path, leaf in tree.flatten_with_path(params)[0]}
+    return {tree.keystr(path, simple=True, separator="."): _type(leaf) for path, leaf in tree.flatten_with_path(params)[0]}

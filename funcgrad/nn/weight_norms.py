@@ -29,7 +29,7 @@ class _Reparametrized(Composite):
         run.params = {**run.params, "layer": {**inner, self.name: self.computed(run, self.stored(inner))}}
         return run("layer", x, **options)
 
-    def _examples(self, parts: dict[str, Layer], example: Any) -> dict[str, Any]:
+    def _examples(self, parts: dict[str, Layer], example: Any, known: dict) -> dict[str, Any]:
         return {"layer": example}
 
     def stored(self, params: Any) -> Any:
@@ -105,7 +105,7 @@ class SpectralNorm(_Reparametrized):
         if run.train:
             left, right = _power(lax.stop_gradient(matrix), left, self.iterations)
             run.state = {**run.state, "left": left, "right": right}
-        return weight / (left @ matrix @ right)
+        return weight / (left @ matrix @ right).astype(fnp.result_type(weight))
 
 
 def _squares(weight: Any) -> Any:

@@ -59,9 +59,15 @@ class ScaleByScheduleState(NamedTuple):
 
 
 def with_extra_args_support(transformation: GradientTransformation) -> GradientTransformationExtraArgs:
-    """The same transformation, whose ``update`` ignores keyword arguments that it does not know."""
+    """The same transformation, whose ``update`` ignores keyword arguments that it does not know.
+
+    Raises TypeError for what is none, such as a function that makes one.
+    """
     if isinstance(transformation, GradientTransformationExtraArgs):
         return transformation
+    if not hasattr(transformation, "init") or not hasattr(transformation, "update"):
+        raise TypeError(message("optim: not an optimiser", f"{transformation!r} of type {type(transformation).__name__}",
+                                "a pair init, update", "a call that makes one, such as optim.adam(1e-3)"))
     parameters = inspect.signature(transformation.update).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return GradientTransformationExtraArgs(transformation.init, transformation.update)

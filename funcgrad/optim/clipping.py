@@ -56,8 +56,9 @@ def clip_by_global_norm(max_norm: Any) -> GradientTransformation:
 
 
 def _at_most(g: Any, norm: Any, max_norm: Any) -> Any:
-    fits = norm < max_norm
-    return fnp.where(fits, g, g / fnp.where(fits, 1, norm).astype(g.dtype) * fnp.asarray(max_norm, g.dtype))
+    fits, wide = norm < max_norm, _wide(g)
+    clipped = wide / fnp.where(fits, 1, norm).astype(wide.dtype) * fnp.asarray(max_norm, wide.dtype)
+    return fnp.where(fits, g, clipped.astype(g.dtype))  # the norm may be too large for a float16
 
 
 def clip_by_block_rms(threshold: Any) -> GradientTransformation:
@@ -65,7 +66,7 @@ def clip_by_block_rms(threshold: Any) -> GradientTransformation:
     _check_bound("threshold of clip_by_block_rms", threshold)
 
     def clipped(g: Any) -> Any:
-        return g / fnp.maximum(1.0, global_norm(g) / max(g.size, 1) ** 0.5 / threshold).astype(g.dtype)
+        return _divided(g, fnp.maximum(1.0, global_norm(g) / max(g.size, 1) ** 0.5 / threshold))
 
     return stateless(lambda updates, params: tree.map(clipped, updates))
 
@@ -102,7 +103,7 @@ def normalize_by_update_norm(scale_factor: Any = 1.0, eps: Any = 1e-6) -> Gradie
     """The updates divided by their global norm plus eps, times ``scale_factor``."""
     def normal(updates: Any, params: Any) -> Any:
         size = (global_norm(updates) + eps) / scale_factor
-        return tree.map(lambda g: g / size.astype(g.dtype), updates)
+        return tree.map(lambda g: _divided(g, size), updates)
 
     return stateless(normal)
 
@@ -116,6 +117,12 @@ def global_norm(updates: Any) -> Any:
     total = fnp.asarray(sum([fnp.sum(square(_wide(fnp.asarray(x)))) for x in tree.leaves(updates)], 0.0))
     some = total > 0
     return fnp.where(some, fnp.sqrt(fnp.where(some, total, 1)), total)
+
+
+def _divided(g: Any, size: Any) -> Any:
+    """g / size in the dtype of g. The size may be too large for a float16, and would make everything 0."""
+    wide = _wide(g)
+    return (wide / size.astype(wide.dtype)).astype(g.dtype)
 
 
 def _wide(x: Any) -> Any:

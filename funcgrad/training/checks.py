@@ -1,6 +1,7 @@
-"""What is looked at before work begins: whether arrays belong together. In: trees. Out: nothing, or an error by path."""
+"""What is looked at before work begins: whether arrays belong together, and counts are counts. Out: nothing, or an error."""
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def first_sizes(where: str, arrays: Any) -> int:
     if without or not shapes:
         raise ValueError(message(f"{where}: there are no rows",
                                  f"{', '.join(without)} of shape ()" if without else "a tree without arrays",
-                                 "arrays with at least one axis"))
+                                 "arrays with at least one axis", "np.asarray(x) of a list of numbers"))
     sizes = {path: shape[0] for path, shape in shapes.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(message(f"{where}: the arrays have different numbers of rows",
@@ -31,3 +32,14 @@ def first_sizes(where: str, arrays: Any) -> int:
         raise ValueError(message(f"{where}: there are no examples",
                                  ", ".join(f"{path} of shape {shape}" for path, shape in shapes.items()), "at least one row"))
     return next(iter(sizes.values()))
+
+
+def at_least(what: str, value: Any, least: int) -> int:
+    """The value as an integer. Raises ValueError if it is none, or too small."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ValueError(message(f"{what} does not fit", repr(value), f"an integer of at least {least}"))
+    return number

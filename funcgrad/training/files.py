@@ -26,15 +26,15 @@ class Saved:
     classes: tuple[str, ...]
 
 
-def check_place(path: str) -> None:
+def check_place(path: str, what: str = "the parameters") -> None:
     """Raises UserError if a file cannot be saved at this path, before work is spent on what to save."""
     folder = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path):
-        raise UserError(f"{path}: cannot save the parameters: it is a folder")
+        raise UserError(f"{path}: cannot save {what}: it is a folder")
     if not os.path.isdir(folder):
-        raise UserError(f"{path}: cannot save the parameters: there is no folder {folder}")
+        raise UserError(f"{path}: cannot save {what}: there is no folder {folder}")
     if not os.access(folder, os.W_OK):
-        raise UserError(f"{path}: cannot save the parameters: the folder {folder} cannot be written")
+        raise UserError(f"{path}: cannot save {what}: the folder {folder} cannot be written")
 
 
 def save(path: str, saved: Saved) -> None:

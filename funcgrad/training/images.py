@@ -28,6 +28,10 @@ class Images:
     train: np.ndarray
     held_out: np.ndarray
 
+    def __post_init__(self) -> None:
+        if np.ptp(self.images) == 0:
+            raise UserError(f"{self.name}: all pixels of all images are equal")
+
 
 def load_images(path: str | None) -> Images:
     """The images of a file or folder, or the digits. Raises UserError for what cannot be used."""

@@ -26,10 +26,11 @@ from typing import Any, NamedTuple
 from funcgrad import optim
 from funcgrad.errors import message
 from funcgrad.training.checkpoints import Checkpoints
+from funcgrad.training.checks import at_least
 from funcgrad.training.nonfinite import Call, explain
 from funcgrad.training.pipeline import Data
 from funcgrad.training.step import Loss, Means, Step, scalars, training_step
-from funcgrad.training.storage import load, read_info
+from funcgrad.training.storage import CheckpointError, load, read_info
 
 try:
     from tqdm import tqdm
@@ -143,6 +144,10 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
     if not isinstance(data, Data):
         raise TypeError(message("fit: data is not a source of batches", type(data).__name__, "Data",
                                 "from_arrays(arrays).shuffle(key).batch(64), or from_iterable(batches)"))
+    for name, number, least in (("epochs", epochs, 0), ("steps", steps, 0), ("every", every, 1),
+                                ("evaluate_every", evaluate_every, 1), ("checkpoint_every", checkpoint_every, 1)):
+        if number is not None:
+            at_least(f"fit: {name}", number, least)
     epochs, steps = (math.inf if n is None else n for n in (epochs, steps))
     if (optimizer is None) != isinstance(loss, Step):
         raise TypeError(message("fit: one optimiser is needed", f"{type(loss).__name__} and optimizer={optimizer}", None,
@@ -153,6 +158,7 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
         checkpoints = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
         run = _begin(run, checkpoints, resume, data)
     if early_stopping is not None:
+        _check_rule(early_stopping)
         run.stopped = run.waited >= early_stopping.patience
     means, last = Means(), None
     with _log_file(log, run.history) as write, _bar(progress, data, epochs, steps, run.step) as show:
@@ -215,6 +221,9 @@ def _begin(new: _Run, checkpoints: Checkpoints, resume: bool, data: Data) -> _Ru
         raise ValueError(message("fit: the folder holds the checkpoints of a run", latest, "an empty folder, for a new run",
                                  "fit(..., resume=True) to go on with that run"))
     info = read_info(latest)
+    if missing := [name for name in (*_NUMBERS, "best", "batches") if name not in info]:
+        raise CheckpointError(message("fit: the checkpoint is not one of fit's", f"{latest} without {', '.join(missing)}",
+                                      "the folder of a run of fit", "a folder of its own for each run"))
     if info["batches"] != data.length():
         raise ValueError(message("fit: the run had other data", f"{data.length()} batches in an epoch",
                                  f"{info['batches']}, as in {latest}"))
@@ -242,10 +251,17 @@ def _trees(run: _Run) -> dict[str, Any]:
     return trees if run.best is None else {**trees, "best": {"params": run.best.params, "state": run.best.state}}
 
 
-def _stopping(run: _Run, rule: EarlyStopping, evaluated: bool) -> Callable[[Record], bool]:
-    """Keeps the best parameters; tells when to stop."""
+def _check_rule(rule: EarlyStopping) -> None:
+    if not isinstance(rule, EarlyStopping):
+        raise TypeError(message("fit: early_stopping is no rule", repr(rule), "EarlyStopping",
+                                'early_stopping=EarlyStopping("eval_loss", patience=5)'))
+    at_least("EarlyStopping: patience", rule.patience, 1)
     if rule.mode not in ("min", "max"):
         raise ValueError(message("EarlyStopping: there is no such mode", repr(rule.mode), "'min' or 'max'"))
+
+
+def _stopping(run: _Run, rule: EarlyStopping, evaluated: bool) -> Callable[[Record], bool]:
+    """Keeps the best parameters; tells when to stop."""
 
     def compare(record: Record) -> bool:
         if rule.metric not in record.metrics:

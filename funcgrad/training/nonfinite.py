@@ -114,21 +114,43 @@ class _Model:
 def _first_layer(loss: Loss, call: Call) -> str | None:
     """The path of the first layer whose output is not finite, "" if there is none, None if that is not known.
 
-    A layer that runs under ``vmap`` or inside of a loop has no output of its own.
+    A layer that runs under ``vmap`` or inside of a loop has no output of its own. Inside of ``Repeat``, where outputs are those
+    of all steps, the layer is the one that makes them of finite inputs.
     """
     params, state, batch, key = call.arguments
     try:
         with disable_jit(), np.errstate(all="ignore"):
-            outputs = nn.capture(_Model(loss), params, state, batch, key)[2]
+            seen = nn.capture(_Model(loss), params, state, batch, key, inputs=True)[2]
     except Exception:  # what is wrong is said by the replay
         return None
-    for path, y in outputs.items():
+    wrong = []
+    for path, (_, y) in seen.items():
         leaves = tree.leaves(y)
         if not all([isinstance(x, DeviceArray) for x in leaves]):
-            return None
+            break
         if not all(map(_finite, leaves)):
-            return path
-    return "" if outputs else None
+            wrong.append(path)
+    else:
+        return next((path for path in wrong if _spoils(*seen[path])), wrong[0] if wrong else "") if seen else None
+    return wrong[0] if wrong else None
+
+
+def _spoils(x: Any, y: Any) -> bool:
+    """Whether at some place along the first axis, of steps or of examples, x is finite and y is not."""
+    before, after = _finite_rows(x), _finite_rows(y)
+    if before.shape != after.shape:
+        before, after = before.all(), after.all()
+    return bool(np.any(before & ~after))
+
+
+def _finite_rows(values: Any) -> np.ndarray:
+    """Which rows of arrays are finite; one answer for all where they have different numbers of rows."""
+    arrays = [np.asarray(leaf) for leaf in tree.leaves(values)]
+    rows = [np.isfinite(a).all(tuple(range(1, a.ndim))) if dtypes.is_inexact(a.dtype) else np.ones(a.shape[:1], bool)
+            for a in arrays]
+    if len({row.shape for row in rows}) == 1:
+        return np.logical_and.reduce(rows)
+    return np.array([all([row.all() for row in rows])])
 
 
 def _finite(x: Any) -> bool:

@@ -16,7 +16,6 @@ epoch. So an iterator can be saved as two numbers, and taken up again:
 from __future__ import annotations
 
 import itertools
-import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -28,7 +27,7 @@ import numpy as np
 from funcgrad import random, tree
 from funcgrad.core.array import Array
 from funcgrad.errors import message
-from funcgrad.training.checks import first_sizes, path_text
+from funcgrad.training.checks import at_least, first_sizes, path_text
 from funcgrad.tree_code import joiner
 
 
@@ -90,11 +89,11 @@ class Data:
         The last batch of an epoch may be smaller; ``drop_last`` leaves it out. Batches of arrays are cut from them directly:
         without ``shuffle`` they are views.
         """
-        return Batched(self, _at_least("batch: size", size, 1), drop_last)
+        return Batched(self, at_least("Data.batch: size", size, 1), drop_last)
 
     def repeat(self, times: int | None = None) -> Data:
         """Several epochs, or endlessly many, as one. Each has its own order."""
-        return Repeated(self, None if times is None else _at_least("repeat: times", times, 1))
+        return Repeated(self, None if times is None else at_least("Data.repeat: times", times, 1))
 
     def map(self, function: Callable, key: Any = None) -> Data:
         """``function(item)``; with a key, ``function(item, key)``, where each item of each epoch has a key of its own."""
@@ -106,7 +105,7 @@ class Data:
         What is raised in the thread is raised where the item would have come. The thread begins with the first item and ends
         with the iterator: at its end, when it is closed, and when nobody holds it any more.
         """
-        return Prefetched(self, _at_least("prefetch: count", count, 1))
+        return Prefetched(self, at_least("Data.prefetch: count", count, 1))
 
 
 class Iteration:
@@ -366,13 +365,3 @@ def _make_ahead(source: Data, epoch: int, start: int, made: SimpleQueue, free: t
         made.put((_END, None))
     except BaseException as error:  # it belongs to the consumer
         made.put((_ERROR, error))
-
-
-def _at_least(what: str, value: Any, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise ValueError(message(f"Data.{what} does not fit", repr(value), f"an integer of at least {least}"))
-    return number

@@ -9,6 +9,7 @@ import importlib
 from collections.abc import Callable, Sequence
 
 from funcgrad.training.data import UserError
+from funcgrad.training.files import check_place
 from funcgrad.training.nonfinite import NonFiniteLossError
 from funcgrad.training.storage import CheckpointError
 
@@ -44,6 +45,8 @@ def parser(number: Callable) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str], number: Callable) -> int:
     """Trains the chosen model and returns the exit status. Raises UserError for what cannot be used."""
     options = parser(number).parse_args(arguments)
+    if options.log is not None:
+        check_place(options.log, "the log")
     try:
         return options.run(options)
     except (CheckpointError, NonFiniteLossError) as error:

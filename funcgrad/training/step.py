@@ -20,22 +20,25 @@ from funcgrad.training.pipeline import Data
 from funcgrad.transforms.derivatives import value_and_grad
 
 Loss = Callable[[Any, Any, Any, Any], Any]
+TAKEN = ("step", "epoch", "seconds")
+"""What a record has besides metrics."""
 
 
 class Step:
     """A step of training, compiled when it is first called: see ``training_step``."""
 
     def __init__(self, loss: Loss, optimizer: optim.GradientTransformation):
-        self.loss, self.optimizer = loss, optimizer
-        objective = with_state(loss)
+        self.loss, self.optimizer = loss, optim.with_extra_args_support(optimizer)
+        objective, update = with_state(loss), self.optimizer.update
 
         @jit
         def step(params: Any, state: Any, optimizer_state: Any, batch: Any, key: Any, count: Any) -> tuple:
             key = None if key is None else random.fold_in(key, count)
-            (value, (state, metrics)), gradient = value_and_grad(objective, has_aux=True)(params, state, batch, key)
-            updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+            (value, (following, metrics)), gradient = value_and_grad(objective, has_aux=True)(params, state, batch, key)
+            updates, optimizer_state = update(gradient, optimizer_state, params, value=value, grad=gradient,
+                                              value_fn=lambda params: objective(params, state, batch, key)[0])
             metrics = {"loss": value} | metrics | {"loss": value}  # the loss comes first, and is the loss
-            return optim.apply_updates(params, updates), state, optimizer_state, metrics
+            return optim.apply_updates(params, updates), following, optimizer_state, metrics
 
         self.call = step
 
@@ -48,7 +51,8 @@ def training_step(loss: Loss, optimizer: optim.GradientTransformation) -> Step:
 
     ``loss(params, state, batch, key)`` returns the loss, or ``(loss, (state, metrics))`` with the layers' next state and a
     dict of scalars. It gets ``fold_in(key, count)``, a key for each step, or None if the key is None. The metrics of the step
-    are these and "loss". A step that is given to ``fit`` several times is compiled once.
+    are these and "loss". A step that is given to ``fit`` several times is compiled once. The optimiser gets the loss and a
+    function that computes it, as line searches (``optim.lbfgs``) and ``optim.reduce_on_plateau`` need them.
     """
     return Step(loss, optimizer)
 
@@ -58,14 +62,19 @@ def with_state(loss: Loss) -> Loss:
 
     def objective(params: Any, state: Any, batch: Any, key: Any) -> tuple:
         result = loss(params, state, batch, key)
-        if not isinstance(result, tuple):
+        if not isinstance(result, tuple | list):
             return result, (state, {})
         try:
             value, (state, metrics) = result
         except (TypeError, ValueError):
-            raise TypeError(message("fit: the loss did not return what a loss returns", f"a tuple {tree.structure(result)}",
-                                    None, "return loss, or return loss, (state, metrics)")) from None
-        return value, (state, scalars("the loss", metrics))
+            raise TypeError(message("fit: the loss did not return what a loss returns",
+                                    f"a {type(result).__name__} {tree.structure(result)}", None,
+                                    "return loss, or return loss, (state, metrics)")) from None
+        metrics = scalars("the loss", metrics)
+        if taken := [name for name in metrics if name in TAKEN]:
+            raise ValueError(message("fit: a metric has a name that is taken", ", ".join(map(repr, taken)),
+                                     f"other names than {', '.join(map(repr, TAKEN))}"))
+        return value, (state, metrics)
 
     return objective
 
@@ -73,7 +82,8 @@ def with_state(loss: Loss) -> Loss:
 def scalars(who: str, metrics: Any) -> dict[str, Any]:
     """The metrics. Raises TypeError unless they are scalars by name."""
     if isinstance(metrics, Mapping):
-        wrong = [f"{name!r} of shape {fnp.shape(value)}" for name, value in metrics.items() if fnp.shape(value)]
+        wrong = [f"{name!r}: {value!r}" if tree.structure(value) != tree.LEAF else f"{name!r} of shape {fnp.shape(value)}"
+                 for name, value in metrics.items() if tree.structure(value) != tree.LEAF or fnp.shape(value)]
         if not wrong:
             return dict(metrics)
     else:

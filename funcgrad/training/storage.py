@@ -53,14 +53,20 @@ def can_save() -> bool:
 def save(path: str | os.PathLike, saved: Any, info: Mapping[str, Any] | None = None) -> None:
     """Writes a tree, with ``info``, a dict of what JSON can hold; a file that was there is replaced when the new one is safe.
 
-    Raises TypeError, by path, for leaves that are neither arrays nor numbers, strings or None, ImportError without
-    safetensors, and OSError where the place cannot be written.
+    Raises TypeError, by path, for leaves that are neither arrays nor numbers, strings or None, and for other ``info``,
+    ImportError without safetensors, and OSError where the place cannot be written.
     """
     _need_safetensors("save")
     arrays: dict[str, np.ndarray] = {}
     header = {"format": FORMAT, "version": funcgrad.__version__, "info": dict(info or {}), "tree": _encode(saved, (), arrays)}
+    try:
+        text = json.dumps(header)
+    except (TypeError, ValueError):
+        raise TypeError(message("save: info cannot be stored", repr(info), "what JSON can hold",
+                                'float(x) for a number, as in {"accuracy": float(accuracy)}; arrays belong into the tree'
+                                )) from None
     # One entry only: their order in the file is random, and equal trees should make equal files.
-    replace_file(path, safetensors.numpy.save(arrays, {"funcgrad": json.dumps(header)}))
+    replace_file(path, safetensors.numpy.save(arrays, {"funcgrad": text}))
 
 
 def load(path: str | os.PathLike, like: Any = None) -> Any:
@@ -99,9 +105,9 @@ def _encode(node: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray] | No
         entries = tree.flatten_one_level_with_keys(node)[0]
         pairs = [[_name(key), _encode(child, (*path, _name(key)), arrays)] for key, child in entries]
         if type(node) is dict:
-            if wrong := [key for key in node if type(key) not in (str, int)]:
+            if wrong := [key for key in node if type(key) not in (str, int) or type(key) is int and str(key) in node]:
                 raise TypeError(message("save: a key cannot be stored", f"{wrong[0]!r} at {_text(path)}",
-                                        "strings and integers"))
+                                        "strings and integers, no two of which are written alike"))
             children = dict(pairs)
             return {"dict": [[key, children[str(key)]] for key in node]}
         if type(node) in (list, tuple):

@@ -16,7 +16,7 @@ import numpy as np
 import funcgrad.numpy as fnp
 from funcgrad.errors import message
 from funcgrad.nn.functions import log_softmax, relu, sigmoid, softplus
-from funcgrad.nn.losses.common import check_values, counted, elementwise, known, reduced
+from funcgrad.nn.losses.common import check_values, counted, elementwise, fits, known, reduced
 
 # ---------------------------------------------------------------- one of several classes
 
@@ -163,9 +163,13 @@ def sigmoid_binary_cross_entropy(logits: Any, labels: Any, *, pos_weight: Any = 
                                  where: Any = None) -> Any:
     """-labels * log(sigmoid(logits)) - (1 - labels) * log(1 - sigmoid(logits)), element by element, without overflow.
 
-    The labels are probabilities: 0, 1 or between. ``pos_weight``, which broadcasts to the logits, multiplies the first term.
-    Raises ValueError for a label outside of 0 ... 1.
+    The labels are probabilities: 0, 1 or between. They and ``pos_weight``, which multiplies the first term, broadcast to the
+    logits. Raises ValueError for a label outside of 0 ... 1, and for labels that do not broadcast to the logits.
     """
+    if not fits(fnp.shape(labels), fnp.shape(logits)):
+        raise ValueError(message("sigmoid_binary_cross_entropy: the labels do not belong to the logits",
+                                 f"labels of shape {fnp.shape(labels)}, logits of shape {fnp.shape(logits)}", "one shape",
+                                 "logits[:, 0] for logits of shape (n, 1) and labels of shape (n,)"))
     logits, labels = counted(where, logits, labels)
     _check_probabilities("sigmoid_binary_cross_entropy", labels)
     if pos_weight is None:

@@ -42,13 +42,14 @@ def reduced(losses: Any, reduction: str, where: Any = None, weights: Any = None)
 
 def _mask(where: Any, shape: tuple[int, ...]) -> Any:
     where = fnp.asarray(where)
-    if where.dtype != bool or not _fits(where.shape, shape):
+    if where.dtype != bool or not fits(where.shape, shape):
         raise ValueError(message("where does not belong to the losses", f"where of type {where.aval}, losses of shape {shape}",
                                  f"bools of a shape that broadcasts to {shape}"))
     return where
 
 
-def _fits(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+def fits(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether an array of one shape broadcasts to another."""
     return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False))
 
 

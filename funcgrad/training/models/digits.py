@@ -14,6 +14,7 @@ import numpy as np
 
 import funcgrad.numpy as fnp
 from funcgrad import lax, nn, optim, random, training
+from funcgrad.training.data import UserError
 from funcgrad.training.images import load_images
 from funcgrad.training.models.common import fitted
 from funcgrad.transforms.batching import vmap
@@ -41,6 +42,9 @@ def moved(key: Any, images: Any) -> Any:
 def run(options: argparse.Namespace) -> int:
     """Trains the network and prints its accuracy on the images held out."""
     data = load_images(options.data)
+    if min(data.images.shape[1:3]) < 2:
+        height, width = data.images.shape[1:3]
+        raise UserError(f"{data.name}: images of {height} by {width} pixels; expected 2 by 2 at least")
     key = random.key(options.seed)
     mean, scale = data.images[data.train].mean(), data.images[data.train].std()
     images = ((data.images - mean) / scale).astype(np.float32)
