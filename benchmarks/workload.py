@@ -50,6 +50,18 @@ class Ratio(Target):
         return Verdict(f"{ratio:.2f}", ratio <= self.limit)
 
 
+class RatioToBest(Target):
+    """The median over the rounds of funcgrad's figure over the lowest of the peers' is at most ``limit``."""
+
+    def __init__(self, limit: float, peers: tuple[str, ...]):
+        self.limit, self.needs, self.text = limit, peers, f"{limit:g} x best"
+
+    def judge(self, samples: Samples) -> Verdict:
+        rounds = zip(samples["funcgrad"], zip(*[samples[peer] for peer in self.needs]))
+        ratio = statistics.median(own / min(others) for own, others in rounds)
+        return Verdict(f"{ratio:.2f}", ratio <= self.limit)
+
+
 class AtMost(Target):
     """funcgrad's median is at most so many microseconds, and below those of the libraries named."""
 

@@ -13,7 +13,7 @@ from benchmarks.libraries import load
 from benchmarks.report import as_json, as_markdown, as_text, cell, plot, quantity
 from benchmarks.runner import Failed, Options, Result, Worker, disagreement, run_family
 from benchmarks.worker import arrays, overhead
-from benchmarks.workload import AtMost, AtMostMore, AtMostPower, Extra, Ratio, Verdict, Workload, growth_power
+from benchmarks.workload import AtMost, AtMostMore, AtMostPower, Extra, Ratio, RatioToBest, Verdict, Workload, growth_power
 from benchmarks.workloads import BY_NAME, FAMILIES
 
 CALLS = [work.name for work in BY_NAME.values() if work.kind in ("call", "overhead") or work.grows]
@@ -136,6 +136,8 @@ def test_targets():
     samples = {"funcgrad": [1.0, 4.0, 2.0], "jax": [2.0, 4.0, 8.0], "autograd": [3.0]}
     assert Ratio(0.5).judge(samples) == Verdict("0.50", True)  # the median of the paired ratios 0.5, 1, 0.25
     assert Ratio(0.4).judge(samples).reached is False
+    best = RatioToBest(0.8, ("jax", "torch")).judge(samples | {"torch": [4.0, 2.0, 8.0]})
+    assert best == Verdict("0.50", True)  # the median of 1 / 2, 4 / 2, 2 / 8
     assert Extra(0.5, "jax").judge(samples) == Verdict("-1000 ms", True)
     assert AtMost(2.5e6, below=("autograd", "torch")).judge(samples).reached
     assert not AtMost(1e6).judge(samples).reached
