@@ -17,6 +17,7 @@ import numpy as np
 from funcgrad import dtypes, nn, random, tree
 from funcgrad.core.array import DeviceArray
 from funcgrad.debug import nans
+from funcgrad.debug.causes import OVERFLOW
 from funcgrad.errors import message
 from funcgrad.jit import disable_jit
 from funcgrad.training.step import Loss, with_state
@@ -70,7 +71,8 @@ def explain(loss: Loss, value: float, epoch: int, last: Call, before: Call | Non
     if error is not None:
         first, *rest = str(error).splitlines()
         lines += [("cause:", first), *[("", line) for line in rest]]
-    if data is None and "instead:" not in str(error) and (error is None or isinstance(error, FloatingPointError)):
+    advised = "instead:" in str(error) and OVERFLOW not in str(error)
+    if data is None and not advised and (error is None or isinstance(error, FloatingPointError)):
         lines.append(("instead:", "a lower learning rate or clipped gradients, where values grow from step to step"))
     step, epoch = last.count + 1, epoch + 1
     text = message("fit: the loss is not finite", f"{value} in step {step}, in epoch {epoch}")
