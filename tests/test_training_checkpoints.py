@@ -162,6 +162,14 @@ def test_which_are_kept(tmp_path):
         training.Checkpoints(tmp_path, keep=0)
 
 
+def test_a_folder_without_a_whole_file_is_not_begun_anew(tmp_path):
+    checkpoints = training.Checkpoints(tmp_path)
+    checkpoints.save(3, {"w": np.ones(2)})
+    (tmp_path / "step-00000003.safetensors").write_bytes(b"cut")
+    with pytest.raises(training.CheckpointError, match=r"(?s)no file is whole.*step-00000003.safetensors in .*another folder"):
+        checkpoints.latest()
+
+
 # ---------------------------------------------------------------- runs that are interrupted
 
 RUN = '''

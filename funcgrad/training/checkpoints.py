@@ -49,8 +49,13 @@ class Checkpoints:
         return path
 
     def latest(self) -> str | None:
-        """The path of the last one that is whole; None if there is none."""
-        return next((path for path, _ in self._whole()), None)
+        """The path of the last one that is whole; None if there are no files. Raises CheckpointError if none is whole."""
+        path = next((path for path, _ in self._whole()), None)
+        broken = [] if path else sorted(name for name in os.listdir(self.folder) if NAME.fullmatch(name))
+        if broken:
+            raise CheckpointError(message("Checkpoints: no file is whole", f"{', '.join(broken)} in {self.folder}",
+                                          "at least one whole checkpoint", "another folder, to begin anew"))
+        return path
 
     def best(self) -> str | None:
         """The path of the one with the lowest score; None if none has a score."""
