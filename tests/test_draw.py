@@ -14,6 +14,7 @@ import pytest
 import funcgrad as fg
 import funcgrad.numpy as fnp
 from funcgrad import lax, nn
+from funcgrad.core.jaxpr import subjaxprs
 from funcgrad.debug.user_names import user_names
 from funcgrad.viz.layout import Edge, arrange
 from funcgrad.viz.record import record
@@ -401,6 +402,37 @@ def test_names_of_the_users_code():
         assert row in found
     assert [name for kind, *ns in found if kind == "slice" for name in ns][1:] == ["a", "b"]
     assert names[jaxpr.in_vars[0]] == "x" and [names.get(v) for v in jaxpr.in_vars] == ["x", "w"]
+
+
+def test_in_a_derivative_the_names_belong_to_the_function_itself():
+    def loss(w, x):
+        p = fnp.tanh(x @ w)
+        q = p * p
+        s = fnp.std(q)
+        return fnp.sum(nn.relu(q) / s)
+
+    def rolled(w, x):
+        def step(c, _):
+            new = fnp.tanh(c * w)
+            return new, None
+        return fnp.sum(lax.scan(step, x, None, 3)[0])
+
+    w, x = np.ones((3, 2)), np.ones((4, 3))
+    for f in (loss, fg.jit(loss), fg.grad(loss), fg.value_and_grad(loss), fg.jit(fg.grad(fg.jit(loss))),
+              lambda w, x: fg.jvp(lambda w: loss(w, x), (w,), (w,)), fg.grad(lambda w, x: fnp.sum(fg.grad(loss)(w, x)))):
+        found = list(named(fg.make_jaxpr(f)(w, x)))
+        assert set(found) <= {("tanh", "p"), ("mul", "q"), ("sqrt", "s")} and len(set(found)) == len(found) == 3, found
+    found = list(named(fg.make_jaxpr(fg.grad(rolled))(1.5, 0.5)))
+    assert found == [("tanh", "new")], found
+
+
+def named(jaxpr):
+    """The primitives of the equations that have names, with those, of a program and of those in it."""
+    names = user_names(jaxpr)
+    for e in jaxpr.equations:
+        yield from [(e.primitive.name, names[v]) for v in e.outs if v in names]
+        for inner in subjaxprs(e.params):
+            yield from named(inner)
 
 
 def test_what_the_caller_stores_is_no_name():
