@@ -426,6 +426,17 @@ def test_in_a_derivative_the_names_belong_to_the_function_itself():
     assert found == [("tanh", "new")], found
 
 
+def test_a_schedule_names_the_arguments():
+    def f(n, p, x, scale=1.0):
+        return fnp.tanh(x @ p["w"]) * scale + n
+
+    lowered = fg.jit(f, static_argnums=0).lower(3, {"w": np.ones((3, 2))}, np.ones((4, 3)), scale=2.0)
+    assert lowered.in_names == ["p['w']", "x", "scale"]
+    assert {"p['w']", "x", "scale"} <= set(texts(fg.draw(lowered, depth=2)))
+    gradient = fg.jit(fg.grad(lambda w, x: fnp.sum(fnp.tanh(x @ w)))).lower(np.ones(3), np.ones((4, 3)))
+    assert {"w", "x"} <= set(texts(fg.draw(gradient)))
+
+
 def named(jaxpr):
     """The primitives of the equations that have names, with those, of a program and of those in it."""
     names = user_names(jaxpr)
