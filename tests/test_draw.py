@@ -5,8 +5,10 @@
 import os
 import random
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -424,6 +426,14 @@ def test_in_a_derivative_the_names_belong_to_the_function_itself():
         assert set(found) <= {("tanh", "p"), ("mul", "q"), ("sqrt", "s")} and len(set(found)) == len(found) == 3, found
     found = list(named(fg.make_jaxpr(fg.grad(rolled))(1.5, 0.5)))
     assert found == [("tanh", "new")], found
+
+
+def test_cells_of_a_notebook_are_called_as_there(monkeypatch):
+    compiler = SimpleNamespace(format_code_name=lambda path: ("Cell", "In[3]") if path == "example.py" else None)
+    shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace(compile=compiler))
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    assert "In[3]:2" in texts(fg.draw(product, 2.0, 3.0))
+    assert "# In[3]:2" in fg.to_source(product, 2.0, 3.0) and "In[3]:2" in str(fg.backward_steps(product)(2.0, 3.0))
 
 
 def test_a_schedule_names_the_arguments():
