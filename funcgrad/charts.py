@@ -23,6 +23,8 @@ COLOURS = ("#3b76c4", "#d97a2b", "#3f9b62", "#9a5fc0", "#c94f6d")
 GOOD, WARNING = COLOURS[0], "#c0392b"
 DOTS = 100
 """Points that a line has at most for each of them to be a dot."""
+TOLD = 900
+"""Cells that a map has at most for each of them to tell its number when pointed at; in larger ones none does."""
 LETTER = 6.6
 """The width of a letter of 11 pixels, about."""
 
@@ -198,11 +200,15 @@ class Map(Chart):
         to, ticks = scale(shown, 0.0, 1.0, self.log)
         darkest, span = to(min(shown)), (to(max(shown)) - to(min(shown))) or 1.0
         parts = []
+        told = len(self.xs) * len(self.ys) <= TOLD
         for i, row in enumerate(self.values):
+            place = f'y="{top + size - cell_y * (i + 1):.1f}" width="{cell_x:.1f}" height="{cell_y:.1f}"'
+            cells = []
             for j, v in enumerate(row):
                 colour = _colour((to(v) - darkest) / span) if visible(v, self.log) else "#b0b0b0"
-                parts.append(_box(left + cell_x * j, top + size - cell_y * (i + 1), cell_x, cell_y, colour,
-                                  f"{short(self.xs[j])}, {short(self.ys[i])}: {short(v)}"))
+                end = f"><title>{short(self.xs[j])}, {short(self.ys[i])}: {short(v)}</title></rect>" if told else "/>"
+                cells.append(f'<rect x="{left + cell_x * j:.1f}" {place} fill="{colour}"{end}')
+            parts.append(f'<g shape-rendering="crispEdges">{"".join(cells)}</g>')
         for at, x in ((0, left + cell_x / 2), (len(self.xs) // 2, left + size / 2), (-1, left + size - cell_x / 2)):
             parts.append(_text(x, top + size + 16, short(self.xs[at]), "middle", PALE))
         for at, y in ((0, top + size - cell_y / 2), (len(self.ys) // 2, top + size / 2), (-1, top + cell_y / 2)):

@@ -103,13 +103,14 @@ def _is_generated(code: CodeType) -> bool:
 class Source:
     """A place in the user's code: a code object and an instruction offset, turned into file and line when asked.
 
-    ``within`` tells in which steps of loops and lanes of batches it was met, where those run one by one.
+    ``within`` tells in which steps of loops and lanes of batches it was met, where those run one by one. What a derivative
+    does because of the user's operation is ``derived``: its tangents and cotangents are not what the user's code stores there.
     """
 
-    __slots__ = ("code", "offset", "within")
+    __slots__ = ("code", "offset", "within", "derived")
 
-    def __init__(self, code: CodeType, offset: int):
-        self.code, self.offset, self.within = code, offset, _within.get()
+    def __init__(self, code: CodeType, offset: int, derived: bool = False):
+        self.code, self.offset, self.within, self.derived = code, offset, _within.get(), derived
 
     @property
     def line(self) -> int | None:

@@ -29,7 +29,7 @@ from funcgrad.core.types import Zero
 from funcgrad.errors import message, user_source
 from funcgrad.retracing import Signature, Traces
 from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, borrow, never
-from funcgrad.transforms.arguments import FlatFunction, Selection, argument_names, function_name
+from funcgrad.transforms.arguments import FlatFunction, Selection, argument_names, function_name, leaf_paths
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.transforms.jvp import JVP, Forward, spread
 from funcgrad.transforms.linearize import LinearizeTrace, linearize_jaxpr
@@ -177,7 +177,8 @@ class Jitted:
         leaves, tree = tree_flatten(dynamic)
         avals = tuple([abstract(x) for x in leaves])
         program = self._stage(avals, tree, args, kwargs)
-        return Lowered(program, function_name(self._fun), tree, () if program.captured else self._given(args, kwargs))
+        given = () if program.captured else self._given(args, kwargs)
+        return Lowered(program, function_name(self._fun), tree, given, self._paths(args, kwargs))
 
     trace = lower
 
@@ -297,6 +298,12 @@ class Jitted:
             if type(x) is DeviceArray and id(x) not in kept:
                 x.give_up(function_name(self._fun))
 
+    def _paths(self, args: tuple, kwargs: dict) -> list[str]:
+        """The paths of the leaves of the dynamic arguments."""
+        static = self._static.positions(len(args))
+        return leaf_paths(self._fun, [() if i in static else x for i, x in enumerate(args)],
+                          {k: x for k, x in kwargs.items() if k not in self._static.names})
+
     def _given(self, args: tuple, kwargs: dict) -> tuple[int, ...]:
         """The numbers of the donated leaves among those of the dynamic arguments."""
         at, static = self._donated.positions(len(args)), self._static.positions(len(args))
@@ -316,12 +323,12 @@ def _identity(value: Any) -> Any:
 class Lowered:
     """A function's program for given types, and each stage of its way to machine code, to look at.
 
-    ``jaxpr`` is the program as traced and ``name`` the function's. Methods with a text as result return one that prints
-    itself.
+    ``jaxpr`` is the program as traced, ``name`` the function's and ``in_names`` those of the arguments' leaves, which are its
+    last inputs. Methods with a text as result return one that prints itself.
     """
 
-    def __init__(self, program: Program, name: str, tree: Any, donated: Sequence[int] = ()):
-        self._program, self.name, self._tree, self._donated = program, name, tree, donated
+    def __init__(self, program: Program, name: str, tree: Any, donated: Sequence[int], in_names: Sequence[str]):
+        self._program, self.name, self._tree, self._donated, self.in_names = program, name, tree, donated, in_names
         self.jaxpr = program.jaxpr
 
     @property

@@ -5,8 +5,10 @@
 import os
 import random
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import pytest
 import funcgrad as fg
 import funcgrad.numpy as fnp
 from funcgrad import lax, nn
+from funcgrad.core.jaxpr import subjaxprs
 from funcgrad.debug.user_names import user_names
 from funcgrad.viz.layout import Edge, arrange
 from funcgrad.viz.record import record
@@ -401,6 +404,56 @@ def test_names_of_the_users_code():
         assert row in found
     assert [name for kind, *ns in found if kind == "slice" for name in ns][1:] == ["a", "b"]
     assert names[jaxpr.in_vars[0]] == "x" and [names.get(v) for v in jaxpr.in_vars] == ["x", "w"]
+
+
+def test_in_a_derivative_the_names_belong_to_the_function_itself():
+    def loss(w, x):
+        p = fnp.tanh(x @ w)
+        q = p * p
+        s = fnp.std(q)
+        return fnp.sum(nn.relu(q) / s)
+
+    def rolled(w, x):
+        def step(c, _):
+            new = fnp.tanh(c * w)
+            return new, None
+        return fnp.sum(lax.scan(step, x, None, 3)[0])
+
+    w, x = np.ones((3, 2)), np.ones((4, 3))
+    for f in (loss, fg.jit(loss), fg.grad(loss), fg.value_and_grad(loss), fg.jit(fg.grad(fg.jit(loss))),
+              lambda w, x: fg.jvp(lambda w: loss(w, x), (w,), (w,)), fg.grad(lambda w, x: fnp.sum(fg.grad(loss)(w, x)))):
+        found = list(named(fg.make_jaxpr(f)(w, x)))
+        assert set(found) <= {("tanh", "p"), ("mul", "q"), ("sqrt", "s")} and len(set(found)) == len(found) == 3, found
+    found = list(named(fg.make_jaxpr(fg.grad(rolled))(1.5, 0.5)))
+    assert found == [("tanh", "new")], found
+
+
+def test_cells_of_a_notebook_are_called_as_there(monkeypatch):
+    compiler = SimpleNamespace(format_code_name=lambda path: ("Cell", "In[3]") if path == "example.py" else None)
+    shell = SimpleNamespace(get_ipython=lambda: SimpleNamespace(compile=compiler))
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    assert "In[3]:2" in texts(fg.draw(product, 2.0, 3.0))
+    assert "# In[3]:2" in fg.to_source(product, 2.0, 3.0) and "In[3]:2" in str(fg.backward_steps(product)(2.0, 3.0))
+
+
+def test_a_schedule_names_the_arguments():
+    def f(n, p, x, scale=1.0):
+        return fnp.tanh(x @ p["w"]) * scale + n
+
+    lowered = fg.jit(f, static_argnums=0).lower(3, {"w": np.ones((3, 2))}, np.ones((4, 3)), scale=2.0)
+    assert lowered.in_names == ["p['w']", "x", "scale"]
+    assert {"p['w']", "x", "scale"} <= set(texts(fg.draw(lowered, depth=2)))
+    gradient = fg.jit(fg.grad(lambda w, x: fnp.sum(fnp.tanh(x @ w)))).lower(np.ones(3), np.ones((4, 3)))
+    assert {"w", "x"} <= set(texts(fg.draw(gradient)))
+
+
+def named(jaxpr):
+    """The primitives of the equations that have names, with those, of a program and of those in it."""
+    names = user_names(jaxpr)
+    for e in jaxpr.equations:
+        yield from [(e.primitive.name, names[v]) for v in e.outs if v in names]
+        for inner in subjaxprs(e.params):
+            yield from named(inner)
 
 
 def test_what_the_caller_stores_is_no_name():

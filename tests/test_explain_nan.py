@@ -43,6 +43,20 @@ def where_reciprocal(x):
     return fnp.sum(fnp.where(safe, inverse, 0.0))
 
 
+def taken_branch(x):
+    y = x * 1.0
+    root = fnp.sqrt(y)  # CULPRIT
+    return fnp.sum(fnp.where(y < 1, 0.0 * root, y))
+
+
+def scaled_branch(x):
+    def body(y, _):
+        root = fnp.sqrt(y)  # CULPRIT
+        return fnp.where(y > 0, 2.0 * root[::-1][::-1], 0.0), None
+
+    return fnp.sum(lax.scan(body, x * 1.0, None, 2)[0])
+
+
 def norm_by_hand(x):
     d = x - x
     square = fnp.sum(d * d)
@@ -239,6 +253,8 @@ ZOO = [  # program, transformation, argument, operation, cause, a word of the re
     (cross_entropy, None, np.array([800.0, 0.0, 1.0]), "log", "log outside of its domain", "log_softmax"),
     (where_root, fg.grad, X, "div", "0 * inf behind a branch of where that is not selected", "fg.piecewise"),
     (where_reciprocal, fg.grad, X, "div", "0 * inf behind a branch of where that is not selected", "f(fnp.where(ok, x, 1.0))"),
+    (taken_branch, fg.grad, X, "div", "the derivative of sqrt is infinite here, and 0 * inf is NaN", "sqrt(x + eps)"),
+    (scaled_branch, fg.grad, X, "div", "0 * inf behind a branch of where that is not selected", "fg.piecewise"),
     (norm_by_hand, fg.grad, X, "div", "the gradient of a norm at 0", "+ eps"),
     (root_of_square, fg.grad, X, "div", "the derivative of sqrt is infinite here, and 0 * inf is NaN", "sqrt(x + eps)"),
     (softmax_by_hand, None, X, "exp", "overflow of exp", "subtract the maximum"),
@@ -435,6 +451,18 @@ def test_what_a_solver_replaced_by_nan_is_told_with_what_came_before():
     assert f"at test_explain_nan.py:{culprit(slope)} in slope" in str(report)
     singular = fg.explain_nan(fg.grad(lambda a: fnp.sum(fnp.linalg.solve(a, fnp.ones(2)))), np.ones((2, 2)))
     assert singular.operation == "factored_solve" and "singular" in singular.rewrite
+
+
+def test_a_select_counts_only_behind_the_operation():
+    def loss(logits, y):
+        h = fg.nn.relu(1 / (1 + fnp.exp(-fnp.maximum(logits, -5))))
+        return -fnp.mean((1 - y) * fnp.log(1 - h))  # CULPRIT
+
+    report = fg.explain_nan(fg.grad(loss), np.array([50.0, 1.0]), np.array([1.0, 0.0]))
+    assert report.operation == "div" and report.line == culprit(loss)
+    assert report.cause == "the derivative of log is infinite here, and 0 * inf is NaN" and "log_sigmoid" in report.rewrite
+    with pytest.raises(FloatingPointError, match="infinite here, and 0"), fg.debug.nans():
+        fg.grad(lambda x: fnp.sum(0.0 * fnp.sqrt(fg.nn.relu(x))))(X - 1.0)
 
 
 def test_what_takes_too_much_one_by_one_is_explained_in_whole_batches(monkeypatch):

@@ -149,6 +149,13 @@ def test_charts_are_the_pictures_somebody_looked_at(name):
     assert svg == (FOLDER / f"{name}.svg").read_text().rstrip("\n")
 
 
+def test_only_the_cells_of_a_small_map_tell_their_numbers():
+    small, large = [Map("Loss", "x", "y", range(n), range(n), [[float(i + j) for j in range(n)] for i in range(n)]).svg()
+                    for n in (30, 45)]
+    assert small.count("<title>") >= 900 > 10 > large.count("<title>")
+    assert large.count("<rect") > 2025 and len(large) < 150_000
+
+
 def test_charts_of_nothing_and_of_extremes():
     for chart in (Bars("none", (), ()), Lines("none", "x", "y", (), ()), Map("none", "x", "y", (0.0,), (0.0,), ((math.nan,),)),
                   Bars("large", ("a", "b"), (1e300, -1e300)), Lines("flat", "x", "y", (0.0, 1.0), (("same", (2.0, 2.0)),)),

@@ -84,23 +84,27 @@ class Equality:
         chosen = [{i: 0} for i in range(count)] + [{i: -1} for i in range(count)]
         chosen += [{i: 0 for i in range(count)}, {i: -1 if i % 2 else 0 for i in range(count)}] if count > 1 else []
         batches = [_batch(x, True) for x in self.subject.leaves], [_batch(x, False) for x in self.subject.leaves]
+
+        @functools.cache
+        def alone(*which: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            """The arguments as batches, and the results of each example, where these arguments are batched."""
+            try:
+                return batches[0], self.examples(batches[0], which)
+            except (IndexError, ValueError):  # indices in another order are not allowed: the same for all examples
+                return batches[1], self.examples(batches[1], which)
+
         pairs = []
         for axes in chosen:
-            try:
-                examples = self.examples(batches[0], axes)
-                batched = batches[0]
-            except (IndexError, ValueError):  # indices in another order are not allowed: the same for all examples
-                examples = self.examples(batches[1], axes)
-                batched = batches[1]
+            batched, examples = alone(*axes)
             args = [np.moveaxis(b, 0, axes[i]) if i in axes else x
                     for i, (b, x) in enumerate(zip(batched, self.subject.leaves, strict=True))]
             found = vmap(self.bundle, tuple([axes.get(i) for i in range(count)]))(*args)
             pairs.append((found, examples))
         return self.rows("vmap", pairs) if pairs else []
 
-    def examples(self, batched: Sequence[np.ndarray], axes: dict[int, int]) -> list[np.ndarray]:
-        """The results of each example alone, stacked."""
-        outs = [self.bundle(*[DeviceArray(b[k]) if i in axes else x
+    def examples(self, batched: Sequence[np.ndarray], which: Sequence[int]) -> list[np.ndarray]:
+        """The results of each example alone, stacked, where these arguments are batched."""
+        outs = [self.bundle(*[DeviceArray(b[k]) if i in which else x
                               for i, (b, x) in enumerate(zip(batched, self.subject.leaves, strict=True))])
                 for k in range(EXAMPLES)]
         return [np.stack([np.asarray(x) for x in xs]) for xs in zip(*outs, strict=True)]

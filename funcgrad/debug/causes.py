@@ -45,6 +45,9 @@ NORM = "a norm has no derivative at 0. fnp.linalg.norm takes 0 there; by hand wr
        "differentiate the square of the norm"
 STEEP = "{0} has an infinite derivative there: add a small number inside, {0}(x + eps), or leave the point out with " \
         "fg.piecewise(ok, f, g, x)"
+STEEP_LOG = "log has an infinite derivative at 0: keep its argument positive, log(fnp.maximum(x, eps)). For the log of " \
+            "probabilities that logits give take fg.nn.log_sigmoid or log_softmax, for the loss " \
+            "fg.nn.losses.sigmoid_binary_cross_entropy; for x*log(x) take lax.xlogy"
 EIGEN = "the derivative of eigenvectors divides by the differences of eigenvalues. Where they are equal use fnp.linalg.eigh, " \
         "whose derivative is finite, or differentiate a function that does not depend on the choice of the vectors"
 SMOOTH = {"exp", "exp2", "expm1", "sinh", "cosh"}
@@ -64,7 +67,7 @@ def diagnose(began: Step, nan: Step | None, recorder: Recorder) -> Diagnosis:
     values = operands_at(began)
     if of and (not began.is_nan or np.iscomplexobj(began.value)) and _steep(of, record.name, values):
         return _steep_derivative(of, record, nan, recorder)
-    if nan is not None and nan.record.role == "backward pass" and nan.record.name == "mul" and recorder.selects:
+    if nan is not None and nan.record.name == "mul" and recorder.is_unselected(nan):
         return Diagnosis("0 * inf behind a branch of where that is not selected", WHERE)
     return _by_operation(began, values, recorder)
 
@@ -76,12 +79,12 @@ def _steep(of: str, name: str, values: list[Any]) -> bool:
 
 def _steep_derivative(of: str, record: Record, nan: Step | None, recorder: Recorder) -> Diagnosis:
     inputs = [known[2] for x in record.args if (known := recorder.origin(x)) is not None and known[0] == of]
-    if nan is not None and recorder.selects:
+    if nan is not None and recorder.is_unselected(nan):
         return Diagnosis("0 * inf behind a branch of where that is not selected", WHERE)
     if of == "sqrt" and any("reduce_sum" in names for names in inputs):
         return Diagnosis("the gradient of a norm at 0", NORM)
     return Diagnosis(f"the derivative of {of} is infinite here" + (", and 0 * inf is NaN" if nan is not None else ""),
-                     STEEP.format(of))
+                     STEEP_LOG if of == "log" else STEEP.format(of))
 
 
 def _by_operation(began: Step, values: list[Any], recorder: Recorder) -> Diagnosis:

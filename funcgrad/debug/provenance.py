@@ -27,6 +27,7 @@ from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.trace import EVAL, EvalTrace, current
 from funcgrad.errors import Source, Turn, equation_source, is_library_frame, within
 from funcgrad.lax import concatenate, expand_dims, index_in_dim
+from funcgrad.ops.structural import select_n_p
 from funcgrad.transforms.jvp import apply_jvp
 from funcgrad.transforms.linearize import LinearizeTrace, Tape
 from funcgrad.transforms.transpose import backward
@@ -110,8 +111,8 @@ class Recorder(EvalTrace):
         self.origins: dict[int, tuple[weakref.ref, str, Source | None, tuple[str, ...]]] = {}
         self.met: set[str] = set()
         """The operations done so far."""
-        self.selects = False
-        """Whether the function itself, not a derivative, chose between computed values."""
+        self.unselected: dict[int, tuple[weakref.ref, np.ndarray]] = {}
+        """By the id of a value of a backward pass: which of its zeros are there because a branch was not selected."""
         self.first: Record | None = None
 
     def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
@@ -127,8 +128,7 @@ class Recorder(EvalTrace):
         source = equation_source()
         self.count += 1
         self.met.add(primitive.name)
-        if primitive.name == "select_n" and not _circumstances(primitive, source)[1]:
-            self.selects = True
+        self.trace_zeros(primitive, args, params, outs, source)
         bad = [i for i, out in enumerate(outs) if not_finite(out).any()]
         if bad:
             turns, role = _circumstances(primitive, source)
@@ -143,7 +143,27 @@ class Recorder(EvalTrace):
         inputs = tuple([known[0] for x in args if (known := self.origin(x)) is not None])
         for out in outs:
             number = id(out)
-            self.origins[number] = weakref.ref(out, self._forget(number)), primitive.name, source, inputs
+            self.origins[number] = weakref.ref(out, self._forget(self.origins, number)), primitive.name, source, inputs
+
+    def trace_zeros(self, primitive: Primitive, args: tuple, params: dict, outs: tuple, source: Source | None) -> None:
+        """Remembers which zeros come from a branch that is not selected: those that a NaN in its place would reach."""
+        marked = {i: known[1] for i, x in enumerate(args) if (known := self.unselected.get(id(x))) and known[0]() is x}
+        if primitive is select_n_p and _circumstances(primitive, source)[1] == "backward pass":
+            marked |= {i: np.True_ for i, x in enumerate(args) if isinstance(x, np.inexact) and x == 0}
+        if not marked or primitive.effect or not any(np.any(data_of(out) == 0) for out in outs):
+            return
+        changed = tuple([DeviceArray(np.where(marked[i], x.dtype.type(np.nan), data_of(x))[()]) if i in marked else x
+                         for i, x in enumerate(args)])
+        for out, again in zip(outs, EVAL.process(primitive, changed, params), strict=True):
+            zeros = (data_of(out) == 0) & is_nan(again)
+            if zeros.any():
+                self.unselected[id(out)] = weakref.ref(out, self._forget(self.unselected, id(out))), zeros
+
+    def is_unselected(self, step: Step) -> bool:
+        """Whether an operand of an operation is zero because a branch was not selected, at the element of its result."""
+        marks = [known[1] for x in step.record.args if (known := self.unselected.get(id(x))) and known[0]() is x]
+        elementwise = step.record.primitive.kind is Kind.ELEMENTWISE
+        return any(mark[step.element] if mark.ndim and elementwise else mark.any() for mark in marks)
 
     def same(self, value: Any, known: Any) -> None:
         """Makes known that a value came from where another one did."""
@@ -151,10 +171,13 @@ class Recorder(EvalTrace):
             record, i, _ = self.makers[id(data_of(known))]
             self.makers[id(data_of(value))] = record, i, data_of(value)
         if (origin := self.origin(known)) is not None:
-            self.origins[id(value)] = weakref.ref(value, self._forget(id(value))), *origin
+            self.origins[id(value)] = weakref.ref(value, self._forget(self.origins, id(value))), *origin
+        if (zeros := self.unselected.get(id(known))) is not None:
+            self.unselected[id(value)] = weakref.ref(value, self._forget(self.unselected, id(value))), zeros[1]
 
-    def _forget(self, number: int) -> Callable:
-        return lambda _: self.origins.pop(number, None)
+    @staticmethod
+    def _forget(known: dict, number: int) -> Callable:
+        return lambda _: known.pop(number, None)
 
     def origin(self, value: Any) -> tuple[str, Source | None, tuple[str, ...]] | None:
         """The operation that made a value, its place, and the operations that made its operands."""
@@ -194,7 +217,10 @@ class Recorder(EvalTrace):
                 carry, ys[at] = outs[:loop.num_carry], outs[loop.num_carry:]
         stacks = [concatenate([expand_dims(y, (0,)) for y in column], 0) for column in zip(*ys, strict=True)]
         weak = [a.weak_type for a in (*loop.body.in_avals[loop.num_consts:carried], *loop.body.out_avals[loop.num_carry:])]
-        return tuple([DeviceArray(data_of(x), w) for x, w in zip([*carry, *stacks], weak, strict=True)])
+        results = tuple([DeviceArray(data_of(x), w) for x, w in zip([*carry, *stacks], weak, strict=True)])
+        for result, x in zip(results, [*carry, *stacks], strict=True):
+            self.same(result, x)
+        return results
 
     def repeat(self, loop: While, args: tuple, name: str, source: Source | None) -> tuple:
         """A while loop."""

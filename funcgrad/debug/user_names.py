@@ -8,7 +8,8 @@ values that nobody named have none.
         h = fnp.sin(x)           { lambda ; a:f64[]. let b:f64[] = sin a; c:f64[] = mul b b in (c,) }
         return h * h             {a: "x", b: "h"}, if the inputs are named ["x"]
 
-What a call of a library function computes in several equations has the name in the last of them.
+What a call of a library function computes in several equations has the name where other places use it: local derivatives
+are equations of the same call, which only its own tangents and cotangents use, and those have no names.
 """
 from __future__ import annotations
 
@@ -19,9 +20,12 @@ from functools import lru_cache
 from itertools import groupby
 from types import CodeType
 
-from funcgrad.core.jaxpr import Equation, Jaxpr, Var
+from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Var
 from funcgrad.errors import Source
 from funcgrad.ops.structural import name_p
+
+_ELSEWHERE, _UNUSED, _INSIDE = -1, 1 << 30, 1 << 31
+"""How a value is used, beside the number of the program's result that it is; the lowest of a run has the name."""
 
 
 def user_names(jaxpr: Jaxpr, inputs: Sequence[str] = (), outside: Source | None = None) -> dict[Var, str]:
@@ -34,9 +38,14 @@ def user_names(jaxpr: Jaxpr, inputs: Sequence[str] = (), outside: Source | None 
     ['x', 'next', 'next']
     """
     names = dict(zip(jaxpr.in_vars, inputs, strict=False))
-    for source, run in groupby(jaxpr.equations, lambda equation: _place(equation.source)):
+    made = {v: _place(equation.source) for equation in jaxpr.equations for v in equation.outs}
+    uses = [(a, made[a] == _place(e.source)) for e in jaxpr.equations for a in e.inputs if a in made]
+    rank = {a: _INSIDE for a, _ in uses} | {a: i for i, a in reversed(list(enumerate(jaxpr.outs)))}
+    rank |= {a: _ELSEWHERE for a, inside in uses if not inside}
+    primal = [e for e in jaxpr.equations if e.source is None or not e.source.derived]
+    for source, run in groupby(primal, lambda equation: _place(equation.source)):
         if source is not None and source != _place(outside):
-            names.update(_named(list(run), stored_names(*source)))
+            names.update(_named(list(run), stored_names(*source), rank))
     for equation in jaxpr.equations:
         if equation.primitive is name_p:
             for atom in (*equation.inputs, *equation.outs):
@@ -48,11 +57,14 @@ def _place(source: Source | None) -> tuple[CodeType, int] | None:
     return None if source is None else (source.code, source.offset)
 
 
-def _named(run: list[Equation], targets: tuple[str, ...]) -> dict[Var, str]:
-    """The names for the results of the equations that one instruction of the user's ran."""
-    last = run[-1]
-    if len(targets) == len(last.outs):
-        return dict(zip(last.outs, targets, strict=True))
+def _named(run: list[Equation], targets: tuple[str, ...], rank: dict[Atom, float]) -> dict[Var, str]:
+    """The names for the results of the equations that one instruction of the user's ran.
+
+    What other instructions use has them, else the first result of the program, else what is computed and used nowhere.
+    """
+    result, last = min(run, key=lambda e: min([rank.get(v, _UNUSED) for v in e.outs], default=_INSIDE)), run[-1]
+    if len(targets) == len(result.outs) and any(rank.get(v) != _INSIDE for v in result.outs):
+        return dict(zip(result.outs, targets, strict=True))
     if 1 < len(targets) <= len(run):  # such as a, b = fnp.split(x, 2)
         ends = run[-len(targets):]
         if all(e.primitive is last.primitive and len(e.outs) == 1 for e in ends):

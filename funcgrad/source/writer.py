@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import builtins
 import keyword
-import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +27,7 @@ from funcgrad.core.stage import interpret, stage
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.trace import EVAL, current
 from funcgrad.debug.user_names import user_names
-from funcgrad.errors import Source, message
+from funcgrad.errors import Source, file_name, message
 from funcgrad.passes.algebra import algebra
 from funcgrad.passes.dead_code import dead_code
 from funcgrad.passes.inline import inline
@@ -444,7 +443,7 @@ class _Printer:
         self.line = source.file, source.line
         first = self.line not in self.seen
         self.seen.add(self.line)
-        return [f"# {os.path.basename(source.file)}:{source.line}{f'  {source.text}' if first and source.text else ''}"]
+        return [f"# {file_name(source.file)}:{source.line}{f'  {source.text}' if first and source.text else ''}"]
 
 
 def _tree_text(x: Any) -> str:

@@ -171,7 +171,7 @@ class LinearTrace(Trace):
                       for x in args])
         outs = list(zip(range(tape.count, tape.count + len(avals)), avals, strict=True))
         if tape.sources is not None:
-            tape.sources[tape.count] = equation_source()
+            tape.sources[tape.count] = _derived(equation_source())
         tape.count += len(avals)
         tape.steps.append(LinearEquation(primitive, args, params, outs))
         return tuple([LinearTracer(self, i, aval) for i, aval in outs])
@@ -191,6 +191,10 @@ class LinearTrace(Trace):
                     raise not_linear(primitive, "adds a constant that is not zero")
         aval = next(x.aval for x, is_linear in zip(args, linear, strict=True) if is_linear)
         return LinearTracer(self, append_combination(self.tape, edges), aval)
+
+
+def _derived(source: Source | None) -> Source | None:
+    return source and Source(source.code, source.offset, True)
 
 
 def is_plain_evaluation(trace: Trace) -> bool:
@@ -228,7 +232,7 @@ def append_combination(tape: Tape, edges: list[tuple[int, Any]]) -> int:
     """Appends a combination and returns the number of its result."""
     out = tape.count
     if tape.sources is not None:
-        tape.sources[out] = equation_source()
+        tape.sources[out] = _derived(equation_source())
     tape.count = out + 1
     tape.steps.append((out, edges))
     return out

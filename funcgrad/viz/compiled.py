@@ -45,6 +45,7 @@ def schedule_scene(lowered: Lowered) -> Scene:
     jaxpr = program.replace(equations=tuple(equations))
     letters = Names()
     names = {v: letters(v) for v in (*program.const_vars, *program.in_vars)}  # as in the text of the schedule
+    names.update(zip(reversed(program.in_vars), reversed(lowered.in_names), strict=False))  # first come captured values
     scene = scene_of(Recording(lowered.name, jaxpr, {}, {**user_names(jaxpr), **names}))
     for box in scene.boxes:
         if box.kind == "group":

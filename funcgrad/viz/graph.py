@@ -13,7 +13,6 @@ box that has a scene of its own inside; there, pills stand for what comes from o
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.jaxpr import Equation, Jaxpr, Var
 from funcgrad.core.structure import Choice, Loop, While
+from funcgrad.errors import file_name
 from funcgrad.ops.callback import silent
 from funcgrad.viz.backward import Backward, Contribution
 from funcgrad.viz.expressions import is_small, names_of, number_text, operation, short, value_text
@@ -380,11 +380,11 @@ def _heights(values: np.ndarray) -> tuple[int, ...]:
 
 
 def source_text(e: Equation) -> str:
-    """The user's line: ``model.py:12``; of a cell of a notebook ``line 3``."""
+    """The user's line: ``model.py:12``; of a cell of a notebook ``In[4]:12``; of code that is in no file ``line 12``."""
     if e.source is None:
         return ""
-    base = os.path.basename(e.source.file)
-    return f"line {e.source.line}" if base.startswith("<") or re.fullmatch(r"\d+\.py", base) else f"{base}:{e.source.line}"
+    name = file_name(e.source.file)
+    return f"line {e.source.line}" if name.startswith("<") else f"{name}:{e.source.line}"
 
 
 def plural(n: int, word: str) -> str:
