@@ -94,7 +94,8 @@ class _Audit:
                  generator: np.random.Generator):
         self.subject, self.order, self.modes = subject, order, modes
         self.rtol = max(1e-6, subject.eps ** 0.5) if rtol is None else rtol
-        self.outer, *self.inner = [subject.direction(generator) for _ in range(order)]
+        outer, *self.inner = [subject.direction(generator) for _ in range(order)]
+        self.outer = _uphill(subject, outer)
         self.precise = Precise(subject) if reference == "mpmath" else None
         self.methods: set[str] = set()
         self.estimates: dict[tuple[int, ...], tuple[Estimate, Any]] = {}
@@ -359,6 +360,17 @@ def _masked(d: np.ndarray, part: np.ndarray) -> np.ndarray:
     masked = np.zeros_like(d)
     masked.flat[part] = d.flat[part]
     return masked
+
+
+def _uphill(subject: Subject, direction: Direction) -> Direction:
+    """The direction with the signs of the gradient where there is one: then no part of the derivative cancels another, and
+    a small wrong factor shows in full."""
+    try:
+        slopes = gradient(subject.scalar, subject.at)
+    except Exception:  # what it raises is reported by the modes that need it
+        return direction
+    return tuple([np.where(np.asarray(slope) < 0, -np.abs(d), np.abs(d)).astype(d.dtype) if d.dtype.kind == "f" else d
+                  for slope, d in zip(slopes, direction, strict=True)])
 
 
 def _key(directions: Sequence[Direction]) -> tuple[int, ...]:
