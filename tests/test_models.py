@@ -120,6 +120,7 @@ def test_writing_with_a_cache_is_writing_without():
     for _ in range(count):
         tokens.append(int(fnp.argmax(model(params, np.array([tokens]))[0, -1])))
     assert list(found) == tokens[3:]
+    assert len(text.write_long(model, params, KEY, start, 7)) == 9  # three pieces of three
 
 
 def test_later_characters_do_not_change_earlier_predictions():

@@ -76,6 +76,18 @@ def write(model: Writer, params: Any, key: Any, start: Any, count: int, temperat
     return lax.scan(step, (logits[:, -1], cache), random.split(key, count))[1]
 
 
+def write_long(model: Writer, params: Any, key: Any, start: np.ndarray, count: int) -> np.ndarray:
+    """``count`` characters or some more behind those of ``start``, written piece by piece, each as long as ``start``.
+
+    A piece sees the one before it: so no position is further on than those of the training, beyond which the network has
+    learned nothing.
+    """
+    pieces = [np.asarray(start)]
+    while sum(map(len, pieces[1:])) < count:
+        pieces.append(np.asarray(write(model, params, random.fold_in(key, len(pieces)), pieces[-1], len(start))))
+    return np.concatenate(pieces[1:])
+
+
 def run(options: argparse.Namespace) -> int:
     """Trains the network, prints its loss on the text held out, and a sample of what it writes."""
     text: Text = load_text(options.data)
@@ -98,6 +110,6 @@ def run(options: argparse.Namespace) -> int:
                                  training.from_arrays(rows).batch(BATCH_SIZE))
     print(f"held out    {measure(result.params, result.state)['loss']:.3f} nats a character, on {rows.size:,} characters")
     start = text.held_out[:length // 2]
-    written = write(model, result.params, random.fold_in(key, 3), start, WRITTEN)
+    written = write_long(model, result.params, random.fold_in(key, 3), start, WRITTEN)
     print(f"\nafter\n{'-' * 80}\n{text.decode(start)}\n{'-' * 80}\nit writes\n{'-' * 80}\n{text.decode(written)}\n{'-' * 80}")
     return 0
