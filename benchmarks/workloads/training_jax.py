@@ -86,7 +86,7 @@ def text(params: Any, heads: int, depth: int, rate: float) -> tuple[Callable, An
     def objective(params: Any, state: Any, tokens: Any) -> tuple:
         x = params["embedding"]["weight"][tokens[:, :-1]]
         for i in range(depth):
-            block = jax.tree.map(lambda a: a[i], params["blocks"])  # noqa: B023
+            block = params["blocks"][str(i)]
             x = x + attention(block["attention"], norm(block["attention_norm"], x))
             x = x + jax.nn.gelu(norm(block["mlp_norm"], x) @ block["up"]["weight"]) @ block["down"]["weight"]
         logits = norm(params["norm"], x) @ params["logits"]["weight"] + params["logits"]["bias"]

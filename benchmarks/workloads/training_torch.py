@@ -33,8 +33,6 @@ def begin(loss_of: Callable, arrays: Any, rate: float) -> tuple[Callable, Any, A
 
 
 def copied(tree: Any) -> Any:
-    if isinstance(tree, list):
-        return [copied(value) for value in tree]
     return {key: copied(value) for key, value in tree.items()} if isinstance(tree, dict) else np.array(tree)
 
 
@@ -86,16 +84,14 @@ def text(params: Any, heads: int, depth: int, rate: float) -> tuple[Callable, An
     def loss_of(params: Any, tokens: Any) -> Any:
         tokens = tokens.long()
         x = params["embedding"]["weight"][tokens[:, :-1]]
-        for block in params["blocks"]:
+        for i in range(depth):
+            block = params["blocks"][str(i)]
             x = x + attention(block["attention"], norm(block["attention_norm"], x))
             x = x + F.gelu(norm(block["mlp_norm"], x) @ block["up"]["weight"], approximate="tanh") @ block["down"]["weight"]
         logits = norm(params["norm"], x) @ params["logits"]["weight"] + params["logits"]["bias"]
         return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 
-    def block(tree: Any, i: int) -> Any:
-        return {key: block(value, i) for key, value in tree.items()} if isinstance(tree, dict) else tree[i]
-
-    return begin(loss_of, {**params, "blocks": [block(params["blocks"], i) for i in range(depth)]}, rate)
+    return begin(loss_of, params, rate)
 
 
 def adding(params: Any, rate: float) -> tuple[Callable, Any, Any]:

@@ -39,7 +39,7 @@ class Writer(nn.Composite):
 
     def parts(self) -> dict[str, nn.Layer]:
         block = nn.TransformerBlock(self.features, self.heads, causal=True, rotary=True, dropout=self.dropout, bias=False)
-        return {"embedding": nn.Embedding(self.kinds, self.features), "blocks": nn.Repeat(block, self.depth),
+        return {"embedding": nn.Embedding(self.kinds, self.features), "blocks": nn.Sequential(*[block] * self.depth),
                 "norm": nn.LayerNorm(self.features), "logits": nn.Linear(self.features, self.kinds)}
 
     def forward(self, run: nn.Run, x: Any) -> Any:
