@@ -11,7 +11,6 @@ import importlib as _importlib
 from funcgrad import (
     ad_checkpoint,
     custom_derivatives,
-    debug,
     dtypes,
     errors,
     experimental,
@@ -36,8 +35,6 @@ from funcgrad.core.array import Array
 from funcgrad.core.array import aval_of as typeof
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.cost import cost
-from funcgrad.debug.nans import explain_nan
-from funcgrad.debug.stepping import step
 from funcgrad.devices import (
     block_until_ready,
     default_backend,
@@ -55,7 +52,6 @@ from funcgrad.devices import (
 from funcgrad.jit import disable_jit, eager, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
-from funcgrad.source import to_cfunc, to_source
 from funcgrad.timing import timeit
 from funcgrad.transforms.batching import vmap
 from funcgrad.transforms.derivatives import (
@@ -80,9 +76,10 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
-_PACKAGES = ("experimental", "nn", "optim", "scipy", "training", "viz")
+_PACKAGES = ("debug", "experimental", "nn", "optim", "scipy", "training", "viz")
 _TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "draw": "viz",
-          "interpret": "arithmetic"}
+          "explain_nan": "debug.nans", "interpret": "arithmetic", "step": "debug.stepping", "to_cfunc": "source",
+          "to_source": "source"}
 
 
 def __getattr__(name: str):
