@@ -239,8 +239,15 @@ class _OnObjects(_Evaluator):
         words = {k: repr(dtypes.kind(v)) if isinstance(v, np.dtype) else v for k, v in equation.params.items()}
         if not isinstance(template, str):  # a call of the function by the primitive's name
             template = f"{primitive.name}({', '.join([*names, *map(str, words.values())])})"
-        out = np.frompyfunc(self.numbers.expression(template.format(*names, **words), tuple(names)), len(args), 1)(*args)
-        if not dtypes.is_inexact(equation.outs[0].aval.dtype) and any(x is None for x in _boxed(out).flat):
+        function = np.frompyfunc(self.numbers.expression(template.format(*names, **words), tuple(names)), len(args), 1)
+        if dtypes.is_inexact(equation.outs[0].aval.dtype):
+            return function(*args)
+        try:
+            out = function(*args)
+            undecided = any(x is None for x in _boxed(out).flat)  # by mpmath before 1.4
+        except ValueError:  # by mpmath from 1.4 on
+            undecided = True
+        if undecided:
             raise TypeError("a comparison of intervals that overlap is undecided")
         return out
 
