@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
@@ -46,6 +47,24 @@ def test_a_run_goes_on_from_its_checkpoints(capsys, tmp_path):
     assert "model" in capsys.readouterr().err
 
 
+def test_what_ends_a_run_is_said_in_a_line(capsys, tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "few.npz", x=generator.random((200, 4, 4)), y=np.arange(200) % 2)
+    folder = tmp_path / "run"
+    train(capsys, "autoencoder", "--steps", 10, "--checkpoints", folder)
+    for place, error in ((folder, "the run had other data"), (tmp_path / "few.npz", "File exists")):
+        assert main(["train", "autoencoder", "--steps", "10", "--data", str(tmp_path / "few.npz"), "--checkpoints", str(place)]) == 2
+        assert error in capsys.readouterr().err
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(autoencoder, "fitted", interrupted)
+    for options, said in (([], "nothing was saved"), (["--checkpoints", str(folder)], f"the last checkpoint is in {folder}")):
+        assert main(["train", "autoencoder", *options]) == 130
+        assert f"interrupted, {said}" in capsys.readouterr().err
+
+
 def test_images_are_moved_by_a_pixel():
     image = np.arange(12.0).reshape(3, 4, 1)
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
@@ -56,13 +75,12 @@ def test_images_are_moved_by_a_pixel():
 
 
 def test_a_folder_for_each_class(tmp_path, capsys):
-    images = pytest.importorskip("PIL.Image", reason="reading images needs Pillow")
     generator = np.random.default_rng(0)
     for name, level in (("dark", 40), ("bright", 200)):
         (tmp_path / name).mkdir()
         for i in range(20):
             pixels = np.clip(generator.normal(level, 20, (6, 5, 3)), 0, 255).astype(np.uint8)
-            images.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
     data = load_images(str(tmp_path))
     assert data.images.shape == (40, 6, 5, 3) and data.classes == ("bright", "dark")
     assert data.images[data.labels == 0].mean() > 150 and len(data.train) + len(data.held_out) == 40
@@ -77,7 +95,6 @@ def test_a_folder_for_each_class(tmp_path, capsys):
     (lambda path: [(path / name).mkdir() for name in "ab"], "a: no images"),
 ])
 def test_folders_that_cannot_be_used(tmp_path, make, error):
-    pytest.importorskip("PIL.Image", reason="reading images needs Pillow")
     make(tmp_path)
     with pytest.raises(UserError, match=error):
         load_images(str(tmp_path))

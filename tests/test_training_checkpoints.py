@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import safetensors.numpy as safetensors_numpy
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
 from funcgrad import optim, training
 
-safetensors_numpy = pytest.importorskip("safetensors.numpy")
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -273,7 +273,6 @@ def test_an_evaluation_without_examples():
 
 
 def test_the_page_about_training_runs(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("safetensors")
     page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
     monkeypatch.chdir(tmp_path)
     names = {}

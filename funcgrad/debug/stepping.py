@@ -20,13 +20,13 @@ from funcgrad import dtypes, passes
 from funcgrad.core.array import DeviceArray, aval_of
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal
 from funcgrad.core.pretty import letters
-from funcgrad.core.stage import stage
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.trace import EVAL, current
 from funcgrad.debug.user_names import user_names
-from funcgrad.errors import Source, Sourced, Turn, message
-from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, leaf_paths, wraps
+from funcgrad.errors import Source, Sourced, Turn
+from funcgrad.transforms.arguments import function_name, leaf_paths, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
+from funcgrad.transforms.staging import stage_call
 from funcgrad.tree import tree_unflatten
 
 SHOWN = 400
@@ -127,16 +127,11 @@ def step(fun: Callable, *, optimized: bool = True) -> Callable[..., Steps]:
 
     @wraps(fun, "step")
     def stepped(*args: Any, **kwargs: Any) -> Steps:
-        leaves, tree = flatten_args(fun, args, "step", kwargs)
-        flat = FlatFunction(lambda a, k: fun(*a, **k), tree, "step")
-        with quiet():
-            jaxpr, captured = stage(flat, [x.aval for x in leaves], function_name(fun), "step")
-            if captured or not all(isinstance(x, DeviceArray) for x in leaves):
-                raise TypeError(message("step: a value is traced by a surrounding transformation", None, "arrays",
-                                        "step outside of all transformations: fg.step(fg.grad(f))(x)"))
-            if optimized:
+        jaxpr, leaves, out_tree = stage_call(fun, args, kwargs, "step", "fg.step(fg.grad(f))(x)")
+        if optimized:
+            with quiet():
                 jaxpr = passes.run(jaxpr)
-        return Steps(function_name(fun), jaxpr, leaves, flat.out_tree, leaf_paths(fun, args, kwargs))
+        return Steps(function_name(fun), jaxpr, leaves, out_tree, leaf_paths(fun, args, kwargs))
 
     return stepped
 

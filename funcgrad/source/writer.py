@@ -23,7 +23,7 @@ import numpy as np
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal
 from funcgrad.core.pretty import Text
-from funcgrad.core.stage import interpret, stage
+from funcgrad.core.stage import interpret
 from funcgrad.core.structure import Choice, Loop, While
 from funcgrad.core.trace import EVAL, current
 from funcgrad.debug.user_names import user_names
@@ -46,8 +46,9 @@ from funcgrad.source.calls import (
     literal,
 )
 from funcgrad.source.spelling import SPELLINGS
-from funcgrad.transforms.arguments import FlatFunction, argument_names, flatten_args, function_name
+from funcgrad.transforms.arguments import argument_names, function_name
 from funcgrad.transforms.derivatives import check_callable, quiet
+from funcgrad.transforms.staging import stage_call
 from funcgrad.tree import keystr, tree_leaves, tree_leaves_with_path, tree_unflatten
 
 INLINED = 60
@@ -79,20 +80,15 @@ def to_source(fun: Callable, *args: Any, name: str | None = None, target: str = 
     check_callable(fun, "to_source")
     if target not in ("numpy", "numba"):
         raise ValueError(message("to_source: there is no such target", repr(target), "'numpy' or 'numba'"))
-    leaves, tree = flatten_args(fun, args, "to_source", kwargs)
-    flat = FlatFunction(lambda a, k: fun(*a, **k), tree, "to_source")
+    jaxpr, leaves, out_tree = stage_call(fun, args, kwargs, "to_source", "fg.to_source(fg.grad(f), x)")
     with quiet():
-        jaxpr, captured = stage(flat, [x.aval for x in leaves], function_name(fun), "to_source")
-        if captured or not all(isinstance(x, DeviceArray) for x in leaves):
-            raise TypeError(message("to_source: a value is traced by a surrounding transformation", None, "arrays",
-                                    "to_source outside of all transformations: fg.to_source(fg.grad(f), x)"))
         for change in (inline, dead_code, algebra, common_subexpressions, dead_code):
             jaxpr = change(jaxpr)
         expected = interpret(jaxpr, leaves)
         writer = _Writer()
         names = [*argument_names(fun, len(args)), *kwargs]
         name = _identifier(name or function_name(fun))
-        text = writer.module(jaxpr, leaves, _paths(names, (*args, *kwargs.values())), _parameters(names), flat.out_tree, name,
+        text = writer.module(jaxpr, leaves, _paths(names, (*args, *kwargs.values())), _parameters(names), out_tree, name,
                              target)
         if target == "numpy":
             _check(text, name, args, kwargs, expected)

@@ -225,7 +225,7 @@ def _begin(new: _Run, checkpoints: Checkpoints, resume: bool, data: Data) -> _Ru
         raise CheckpointError(message("fit: the checkpoint is not one of fit's", f"{latest} without {', '.join(missing)}",
                                       "the folder of a run of fit", "a folder of its own for each run"))
     if info["batches"] != data.length():
-        raise ValueError(message("fit: the run had other data", f"{data.length()} batches in an epoch",
+        raise CheckpointError(message("fit: the run had other data", f"{data.length()} batches in an epoch",
                                  f"{info['batches']}, as in {latest}"))
     best = info.pop("best")
     trees = load(latest, like=_trees(replace(new, best=best and Best(**best, params=new.params, state=new.state))))

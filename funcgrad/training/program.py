@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 
 from funcgrad.training.data import UserError
@@ -51,3 +52,9 @@ def main(arguments: Sequence[str], number: Callable) -> int:
         return options.run(options)
     except (CheckpointError, NonFiniteLossError) as error:
         raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from None
+    except KeyboardInterrupt:
+        saved = f"the last checkpoint is in {options.checkpoints}" if options.checkpoints else "nothing was saved"
+        print(f"funcgrad: interrupted, {saved}", file=sys.stderr)
+        return 130

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import Array
+from funcgrad.core.array import Array, DeviceArray
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.stage import as_value, eval_jaxpr, stage, typed
 from funcgrad.core.trace import EVAL, current
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
+from funcgrad.errors import message
 from funcgrad.transforms.arguments import FlatFunction, flatten_args, function_name, wraps
 from funcgrad.transforms.derivatives import check_callable, quiet
 from funcgrad.tree import tree_flatten, tree_unflatten
@@ -84,6 +85,22 @@ def make_jaxpr(fun: Callable, static_argnums: int | Sequence[int] = (), return_s
         return (jaxpr, _structs(jaxpr, out_tree)) if return_shape else jaxpr
 
     return make
+
+
+def stage_call(fun: Callable, args: tuple, kwargs: dict, where: str, instead: str) -> tuple[Jaxpr, list[Array], Any]:
+    """The program of a call whose arguments have values, those values, and the tree of its results.
+
+    For tools that run a program step by step or write it down. Raises TypeError, in the name of ``where``, for values that a
+    surrounding transformation traces.
+    """
+    leaves, in_tree = flatten_args(fun, args, where, kwargs)
+    flat = FlatFunction(lambda a, k: fun(*a, **k), in_tree, where)
+    with quiet():
+        jaxpr, captured = stage(flat, [x.aval for x in leaves], function_name(fun), where)
+    if captured or not all(isinstance(x, DeviceArray) for x in leaves):
+        raise TypeError(message(f"{where}: a value is traced by a surrounding transformation", None, "arrays",
+                                f"{where} outside of all transformations: {instead}"))
+    return jaxpr, leaves, flat.out_tree
 
 
 def eval_shape(fun: Callable, *args: Any, **kwargs: Any) -> Any:
