@@ -60,6 +60,10 @@ class NotLinearError(TypeError):
     """A function that must be linear is not."""
 
 
+class DeviceError(RuntimeError):
+    """A device that is not there, that cannot do what was asked, or that another operand is not on."""
+
+
 class DonatedBufferError(RuntimeError):
     """An array was used after it had been donated to a compiled function."""
 

@@ -354,12 +354,12 @@ class Lowered:
     def source(self, backend: str = "cpu") -> Text:
         """The Python sources of all kernels, each with the equations and the user's lines that it came from.
 
-        Raises ValueError for a backend other than "cpu".
+        Those for "cuda" are the same whether there is a GPU or not. Raises ValueError for another backend.
         """
-        if backend != "cpu":
-            raise ValueError(message("source: there is no such backend", repr(backend), "'cpu'"))
+        if backend not in ("cpu", "cuda"):
+            raise ValueError(message("source: there is no such backend", repr(backend), "'cpu' or 'cuda'"))
         with quiet():
-            return report.sources(self.jaxpr, self.name)
+            return report.sources(self.jaxpr, self.name, backend)
 
     def report(self) -> report.Report:
         """What the program costs: kernels, matrix products, host steps and copies with their reasons, arithmetic, bytes,

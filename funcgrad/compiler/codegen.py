@@ -59,6 +59,8 @@ class Kernel:
     nodes: list[Any]
     work: int
     calls_blas: bool = False
+    team: int = 1
+    """How many threads run a chunk together, on a GPU."""
 
     @property
     def chunks(self) -> int:
@@ -78,7 +80,7 @@ class Operand:
 
 def write_kernel(cluster: Any, scheduler: Any, is_stored: Callable[[Var], bool]) -> Kernel:
     """The kernel of a cluster; what it reads and writes is decided."""
-    return _Writer(cluster, scheduler, is_stored).kernel()
+    return Writer(cluster, scheduler, is_stored).kernel()
 
 
 def text_of(node: Any, args: Sequence[str]) -> str:
@@ -90,7 +92,9 @@ def text_of(node: Any, args: Sequence[str]) -> str:
     return expression(node.equation, args) or "" if node.inputs else "index"
 
 
-class _Writer:
+class Writer:
+    """Writes one kernel, line by line."""
+
     def __init__(self, cluster: Any, scheduler: Any, is_stored: Callable[[Var], bool]):
         self.cluster, self.scheduler, self.is_stored = cluster, scheduler, is_stored
         self.sizes = [n if type(n) is int else n.kernel.chunks for n in cluster.sizes]

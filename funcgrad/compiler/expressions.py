@@ -48,9 +48,10 @@ def supported(dtype: np.dtype) -> bool:
     return dtypes.short_name(dtype) in STORED
 
 
-def expressible(equation: Equation) -> bool:
-    """Whether an elementwise equation has a scalar expression."""
-    return expression(equation, [f"v{i}" for i in range(len(equation.inputs))]) is not None
+def expressible(equation: Equation, without: str = "") -> bool:
+    """Whether an elementwise equation has a scalar expression, one without functions that are named in some way."""
+    text = expression(equation, [f"v{i}" for i in range(len(equation.inputs))])
+    return text is not None and not (without and without in text)
 
 
 def is_sum(equation: Equation) -> bool:

@@ -37,6 +37,8 @@ FEW_PARTS = 8
 class Lowering(Fusion):
     """Makes nodes of equations."""
 
+    natives, strided = NATIVES, STRIDED
+
     def __init__(self, jaxpr: Jaxpr, parent: Lowering | None = None):
         super().__init__(parent)
         self.jaxpr = jaxpr
@@ -81,7 +83,7 @@ class Lowering(Fusion):
                 self.fuse(Node(equation.inputs, (out,), "map", template, equation=equation))
         elif primitive.kind is Kind.ELEMENTWISE and self.accumulate(equation):
             return
-        elif primitive.kind is Kind.ELEMENTWISE and expressible(equation):
+        elif primitive.kind is Kind.ELEMENTWISE and self.expressible(equation):
             self.fuse(Node(equation.inputs, equation.outs, "map", equation=equation))
         elif primitive.code is INDEX and supported(equation.outs[0].aval.dtype):
             self.fuse(Node((), equation.outs, "map", equation=equation))
@@ -96,6 +98,10 @@ class Lowering(Fusion):
             return
         else:
             self.alone(Node(equation.inputs, equation.outs, "host", equation=equation))
+
+    def expressible(self, equation: Equation) -> bool:
+        """Whether an elementwise equation is a scalar expression on the target."""
+        return expressible(equation)
 
     def move(self, equation: Equation) -> bool:
         """A movement of one operand becomes a view; where strides cannot express it, of a copy."""
@@ -362,17 +368,17 @@ class Lowering(Fusion):
         name = equation.primitive.code.name
         if not all(supported(a.aval.dtype) for a in atoms):
             return False
-        if name in STRIDED:
+        if name in self.strided:
             inputs = equation.inputs
             if "filled" in equation.primitive.code.arguments:
                 inputs = (self.repeated(inputs[0]), *inputs[1:])
             views = [None if type(a) is Literal else self.views[a] for a in inputs]
-            kernel = STRIDED[name](replace(equation, inputs=inputs), views)
+            kernel = self.strided[name](replace(equation, inputs=inputs), views)
             if kernel is not None and kernel.row_major:
                 inputs = tuple([self.copied(a) if i in kernel.row_major and not self.views[a].contiguous else a
                                 for i, a in enumerate(inputs)])
         else:
-            kernel = NATIVES[name](equation) if name in NATIVES else None
+            kernel = self.natives[name](equation) if name in self.natives else None
             inputs = tuple([a if kernel is None or type(a) is Literal or self.views[a].contiguous else self.copied(a)
                             for a in equation.inputs])
         if kernel is None:

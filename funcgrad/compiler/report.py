@@ -186,10 +186,10 @@ class Labels:
 # ---------------------------------------------------------------- sources
 
 
-def sources(jaxpr: Jaxpr, name: str) -> Text:
-    """The sources of all kernels, each once, with the equations they came from and where the user wrote them."""
+def sources(jaxpr: Jaxpr, name: str, target: str = "cpu") -> Text:
+    """The sources of all kernels for a target, each once, with the equations they came from and where the user wrote them."""
     program = passes.run(jaxpr)
-    plan = schedule(program)
+    plan = schedule(program, target)
     names = Names()
     names.names = _every_name(program)
     made = every_equation(program)

@@ -7,6 +7,8 @@ what each equation becomes, ``fusion.py`` which of it is one kernel; here the cl
 """
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from funcgrad.compiler import regions
 from funcgrad.compiler.codegen import CHUNK, Kernel, write_kernel
 from funcgrad.compiler.lowering import Lowering
@@ -18,9 +20,12 @@ from funcgrad.compiler.view import Buffer, whole
 from funcgrad.core.jaxpr import Atom, Jaxpr, Literal, Var
 
 
-def schedule(jaxpr: Jaxpr) -> Schedule:
-    """The steps that compute a program."""
-    return Scheduler(jaxpr).run()
+def schedule(jaxpr: Jaxpr, target: str = "cpu") -> Schedule:
+    """The steps that compute a program, on the processor or on a GPU ("cuda")."""
+    if target == "cpu":
+        return Scheduler(jaxpr).run()
+    from funcgrad.compiler.cuda.schedule import CudaScheduler  # a subclass of the one below
+    return CudaScheduler(jaxpr).run()
 
 
 class Scheduler(Lowering):
@@ -33,8 +38,16 @@ class Scheduler(Lowering):
         steps = self.emit({o for o in outs if type(o) is Var})
         plan = Schedule(inputs, self.consts, [o if type(o) is Literal else self.views[o] for o in outs], self.failure, steps)
         overwrite(plan)
-        plan.steps = regions.arranged(plan.steps)
+        plan.steps = self.arranged(plan.steps)
         return plan
+
+    def arranged(self, steps: list[Step]) -> list[Step]:
+        """The steps in the order in which they run, those of a region side by side."""
+        return regions.arranged(steps)
+
+    def write(self, cluster: Cluster, is_stored: Callable[[Var], bool]) -> Kernel:
+        """The kernel of a cluster."""
+        return write_kernel(cluster, self, is_stored)
 
     def settled(self, out: Atom) -> Atom:
         """A result as a literal or as all of a buffer: views are copied."""
@@ -88,7 +101,7 @@ class Scheduler(Lowering):
             copy = self.transposing(cluster.nodes)
             if copy is not None:
                 return copy
-            kernel = cluster.kernel = write_kernel(cluster, self, lambda v: v in stored and v not in cluster.copies)
+            kernel = cluster.kernel = self.write(cluster, lambda v: v in stored and v not in cluster.copies)
             return Step("kernel", [v for v, w in zip(kernel.operands, kernel.written, strict=True) if not w],
                         [v for v, w in zip(kernel.operands, kernel.written, strict=True) if w], kernel)
         node, = cluster.nodes
@@ -119,5 +132,5 @@ class Scheduler(Lowering):
         if native.can_fail:
             writes.append(whole(self.failure, (1,)))
         kernel = Kernel(native.source, [*reads, *writes], [], native.sizes, native.rows, native.chunk, [node],
-                        CHUNK * native.rows // native.chunk, native.calls_blas)
+                        CHUNK * native.rows // native.chunk, native.calls_blas, native.team)
         return Step("kernel", reads, writes, kernel, node.equation)

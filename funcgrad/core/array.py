@@ -215,6 +215,15 @@ class DeviceArray(Array):
         return _rebuild, (np.asarray(self._data), self._weak)
 
 
+class CudaArray(DeviceArray):
+    """An Array in the memory of a GPU: over a ``cupy.ndarray`` in row-major order, also when it has no axes.
+
+    It is a class of its own, so that what is fast for arrays of the processor never looks where an array is.
+    """
+
+    __slots__ = ()
+
+
 class DonatedBuffer:
     """Stands where the buffer of a donated array was; whatever is asked of it raises."""
 

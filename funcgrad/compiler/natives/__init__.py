@@ -25,7 +25,7 @@ class NativeKernel:
     ``overwrites`` is the slot of an operand whose memory may be that of the first result too: the kernel looks whether it is.
     A builder that is given views may ask for some inputs in row-major order all the same: ``row_major`` has their positions.
     With ``parts``, a shape, the kernel writes parts of its result along the first axis, over which they are to be added; then
-    ``order`` brings the other axes to their places.
+    ``order`` brings the other axes to their places. ``team`` threads run a chunk together, on a GPU.
     """
 
     source: str
@@ -39,6 +39,7 @@ class NativeKernel:
     parts: tuple[int, ...] | None = None
     order: tuple[int, ...] | None = None
     calls_blas: bool = False
+    team: int = 1
 
 
 NATIVES: dict[str, Callable[[Equation], NativeKernel | None]] = {}

@@ -1,0 +1,37 @@
+"""The schedule of a program for a GPU: what becomes of a cluster, a contraction, an operation with a kernel of its own.
+
+In: a jaxpr after the passes. Out: a ``Schedule`` as for the processor, whose kernels are for teams of threads.
+
+    CudaScheduler(jaxpr of softmax).run()    ->    Schedule with one kernel, a team of threads for each row
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from funcgrad.compiler.codegen import Kernel
+from funcgrad.compiler.cuda.natives import NATIVES, STRIDED
+from funcgrad.compiler.cuda.writing import write_kernel
+from funcgrad.compiler.expressions import expressible
+from funcgrad.compiler.nodes import Cluster, Node, Step
+from funcgrad.compiler.schedule import Scheduler
+from funcgrad.core.jaxpr import Equation, Var
+
+
+class CudaScheduler(Scheduler):
+    """Puts clusters in order and writes their steps for a GPU."""
+
+    natives, strided = NATIVES, STRIDED
+
+    def arranged(self, steps: list[Step]) -> list[Step]:
+        """Kernels that do not need each other are not gathered: each fills the GPU."""
+        return steps
+
+    def write(self, cluster: Cluster, is_stored: Callable[[Var], bool]) -> Kernel:
+        return write_kernel(cluster, self, is_stored)
+
+    def expressible(self, equation: Equation) -> bool:
+        """Functions of SciPy's machine code are not there: CuPy has their like."""
+        return expressible(equation, without="scipy_")
+
+    def transposing(self, nodes: list[Node]) -> Step | None:
+        return None
