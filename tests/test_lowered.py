@@ -91,7 +91,7 @@ def test_sources_name_equations_and_lines(lowered):
     assert "= log " in text and "test_lowered.py:" in text and " in softmax" in text and " in loss" in text
     assert "no kernel" in fg.jit(lambda x: x).lower(X).source()
     with pytest.raises(ValueError, match="no such backend(.|\n)*'cuda'(.|\n)*'cpu'"):
-        lowered.source("cuda")
+        lowered.source("tpu")
 
 
 def test_sources_of_backward_equations_name_the_lines_of_the_function():
