@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from funcgrad.compiler.codegen import Kernel
+from funcgrad.compiler.cuda import contraction
 from funcgrad.compiler.cuda.natives import NATIVES, STRIDED
 from funcgrad.compiler.cuda.writing import write_kernel
 from funcgrad.compiler.expressions import expressible
@@ -32,6 +33,9 @@ class CudaScheduler(Scheduler):
     def expressible(self, equation: Equation) -> bool:
         """Functions of SciPy's machine code are not there: CuPy has their like."""
         return expressible(equation, without="scipy_")
+
+    def contract(self, equation: Equation) -> bool:
+        return contraction.contract(self, equation)
 
     def transposing(self, nodes: list[Node]) -> Step | None:
         return None
