@@ -1,7 +1,7 @@
 """Matrix products on a GPU: which contractions cuBLAS does, what it is told, and the call.
 
 In: a contraction, and where its operands lie. Out: a node whose ``Gemm`` says how cuBLAS reads them, or sums of products that
-fuse with what surrounds them. ``record`` makes of its step the numbers of a GEMM instruction, with which ``launch`` calls cuBLAS:
+fuse with what surrounds them. ``record`` makes of its step the numbers of a GEMM instruction, which ``launch`` passes to cuBLAS:
 
     bf16[64,32] by bf16[16,32], contracted over axes 1 and 1    ->    C = A B', bfloat16 in memory, float32 in the sums
 
@@ -169,7 +169,8 @@ def launch(cublas: Any, handle: int, numbers: list[int], a: int, b: int, c: int)
     one = factors.ctypes.data
     beta = one if onto else one + factors.itemsize
     if batch == outer == 1:
-        cublas.gemmEx(handle, op_a, op_b, m, n, k, one, a, type_a, lda, b, type_b, ldb, beta, c, type_c, ldc, compute, ALGORITHM)
+        cublas.gemmEx(handle, op_a, op_b, m, n, k, one, a, type_a, lda, b, type_b, ldb, beta, c, type_c, ldc, compute,
+                      ALGORITHM)
         return
     sizes = [BYTES[kind] for kind in (type_a, type_b, type_c)]
     for i in range(outer):
