@@ -1,7 +1,7 @@
 """Matrix products on a GPU: which contractions cuBLAS does, what it is told, and the call.
 
 In: a contraction, and where its operands lie. Out: a node whose ``Gemm`` says how cuBLAS reads them, or sums of products that
-fuse with what surrounds them. ``record`` makes of its step the numbers of a GEMM instruction, which ``launch`` passes to cuBLAS:
+fuse with what surrounds them. ``record`` makes of its step the numbers of an instruction, which ``launch`` passes to cuBLAS:
 
     bf16[64,32] by bf16[16,32], contracted over axes 1 and 1    ->    C = A B', bfloat16 in memory, float32 in the sums
 
