@@ -30,6 +30,8 @@ class Image:
     """``donated`` are the numbers of the inputs whose memory results may take."""
 
     target = "cpu"
+    memory: Any = memory
+    """Who has memory for a call: ``empty``, ``copy`` and ``alone`` are those of ``memory.py`` for its device."""
     OWNED = 4096
     """Bytes of an arena up to which each frame keeps its own."""
 
@@ -120,8 +122,12 @@ class Image:
         self.sizes: list[int] = []
         self.hosts: list[Step] = []
         self.counters = 0
+        self.begin()
         self.steps(self.schedule.steps)
         self.instruction(END)
+
+    def begin(self) -> None:
+        """Adds what comes before the first step, if anything does."""
 
     def steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
@@ -208,6 +214,21 @@ class Image:
         if view.buffer.role == "arena":
             return self.arena_base, self.offsets[view.buffer] + offset
         return view.buffer.index, offset
+
+    # ------------------------------------------------------------ donation
+
+    def shared(self, inputs: list[Any], given: Sequence[int]) -> list[Any]:
+        """Memory for the results; where an input's is not to be had, a result that has to be together with it gets a copy."""
+        found: dict[Buffer, Any] = {}
+        for pair in self.pairs:
+            i = pair.input
+            if i not in given or not self.memory.alone(inputs, i):
+                if not pair.together:
+                    continue
+                inputs[i] = self.memory.copy(inputs[i])
+            found[pair.result] = inputs[i]
+        return [found[buffer].reshape(shape) if buffer in found else self.memory.empty(shape, dtype)
+                for buffer, (shape, dtype) in zip(self.results, self.shapes, strict=True)]
 
 
 def buffer_of(value: Any) -> Any:

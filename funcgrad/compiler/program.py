@@ -17,7 +17,7 @@ from funcgrad.compiler import blas, cpu, kernel, memory
 from funcgrad.compiler.entry import HEAD_OF_FRAME, STATUS, entry
 from funcgrad.compiler.image import GEMM, KERNEL, REGION, Image, buffer_of
 from funcgrad.compiler.nodes import Step
-from funcgrad.compiler.view import Buffer, View
+from funcgrad.compiler.view import View
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Literal
 from funcgrad.core.trace import EVAL, current
@@ -111,21 +111,6 @@ class Executable(Image):
             return [_typed_array(places[kind][detail[0]], aval)
                     for (kind, detail, _), aval in zip(self.outs, self.out_avals, strict=True)]
         return [self.out(kind, detail, weak, args, results, numbers) for kind, detail, weak in self.outs]
-
-    def shared(self, inputs: list[Any], given: Sequence[int]) -> list[np.ndarray]:
-        """Memory for the results; where an input's is not to be had, a result that has to be together with it gets a copy."""
-        found: dict[Buffer, np.ndarray] = {}
-        for pair in self.pairs:
-            i = pair.input
-            if i not in given or not memory.alone(inputs, i):
-                if not pair.together:
-                    continue
-                copy = memory.empty(inputs[i].shape, inputs[i].dtype)
-                copy[...] = inputs[i]
-                inputs[i] = copy
-            found[pair.result] = inputs[i]
-        return [found[buffer].reshape(shape) if buffer in found else memory.empty(shape, dtype)
-                for buffer, (shape, dtype) in zip(self.results, self.shapes, strict=True)]
 
     def frame(self) -> _Frame:
         """A new frame, for one call at a time."""
