@@ -1,7 +1,7 @@
 """The driver of a GPU: everything that the machine asks of CuPy.
 
-In: addresses, texts of kernels, words on the host. Out: memory of CuPy's pool, launches on CuPy's current stream, graphs that are
-captured once and launched as one. The machine calls nothing of CuPy besides, so a test has only this to put another thing for.
+In: addresses, texts of kernels, words on the host. Out: memory of CuPy's pool, launches on CuPy's current stream, graphs that
+are captured once and launched as one. The machine calls nothing of CuPy besides.
 
     d = driver(0);  f = d.load(source);  d.launch(f, grid, block, args);  d.read(address, 8)
 """

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from funcgrad.compiler import memory
 from funcgrad.compiler.cuda import contraction
 from funcgrad.compiler.cuda.driver import Driver, geometry
 from funcgrad.compiler.image import END, GEMM, HOST, ITERATE, JUMP, KERNEL, NEXT, RESET, SWITCH, UNLESS, Image, buffer_of
@@ -79,7 +78,7 @@ and the step from one to the next; which moves; which operands.
 
 
 class Action(NamedTuple):
-    """What RESET or NEXT does to the bases: on the device by ``CONTROL``, and the same on the host, which knows all addresses."""
+    """What RESET or NEXT does to the bases: ``CONTROL`` on the device, and the same on the host, which knows all addresses."""
 
     keep: int
     """0 for RESET, which sets the counter to 0; 1 for NEXT, which counts."""
@@ -349,7 +348,7 @@ class _Frame:
                 return
 
     def step(self, at: int) -> int:
-        """One instruction that the host has to look at, or a stretch of others; the position of what follows, -1 at a failure."""
+        """An instruction that the host has to look at, or a stretch of others. The position of what follows, or -1: a failure."""
         e = self.executable
         kind, a, b, c, d = e.instructions[at][:5]
         if kind == HOST:
