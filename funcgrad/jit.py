@@ -128,6 +128,8 @@ class Jitted:
                                lambda: self._paths(args, kwargs)) if program.may_move(leaves) else None
         if device is not None:
             outs = program.run_on(device, leaves, borrowed, function)
+            if self._short and not borrowed and not devices.unusual:
+                self._call = program.call_on(device, known, leaves)
         else:
             outs = program.run(leaves, borrowed, function)
             if self._short and not borrowed:

@@ -128,9 +128,15 @@ class Program:
             if there is not None:
                 places.append(f"a constant is on {there}")
             raise DeviceError(message(
-                f"jit: arguments of {function} are on different devices", "; ".join(places), "all Arrays on one device; numbers and NumPy arrays follow them",
+                f"jit: arguments of {function} are on different devices", "; ".join(places), "all Arrays on one device; "
+                "numbers and NumPy arrays follow them",
                 f"fg.device_put(x, {str(device)!r}) of the others before the call, or jit(..., device={str(device)!r})"))
         return device
+
+    def call_on(self, device: Device, known: Known, leaves: Sequence[DeviceArray]) -> Callable:
+        """The shortest way to call it on a GPU with arguments like these, as ``call`` is on the processor."""
+        avals = [x.aval for x in leaves]
+        return self.on_gpus[device.id].call_for(avals, None if known.flat >= 0 else known.split, self.join) or never
 
     def run_on(self, device: Device, leaves: Sequence[DeviceArray], borrowed: Sequence[int],
                function: str = "") -> list[DeviceArray]:

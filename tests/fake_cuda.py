@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import types
+import weakref
 
 import fake_cupy
 import numpy as np
@@ -192,7 +193,7 @@ class UnownedMemory:
     def __init__(self, ptr, size, owner, device_id=-1):
         block = block_at(ptr)
         assert block.device_id == device_id
-        self.address, self.size, self._owner, self.device_id = ptr, block.size, owner, device_id
+        self.address, self.size, self._owner, self.device_id = ptr, 1 << 62, owner, device_id  # NumPy checks the bounds
         self.raw, self.ptr = block.raw, block.ptr
 
 
@@ -200,6 +201,21 @@ class MemoryPointer(fake_cupy.MemoryPointer):
     def __init__(self, mem, offset):
         super().__init__(mem, offset)
         self.ptr = getattr(mem, "address", mem.ptr) + offset
+
+
+def recycled(free):
+    """Blocks that lie where one of their size lay before, as those of CuPy's pool; nothing there is what a program may rely on."""
+    class Block(fake_cupy.Block):
+        def __init__(self, size, device_id, pool):
+            super().__init__(size, device_id, pool)
+            unused = free.setdefault((device_id, size), [])
+            if unused:
+                self.raw = unused.pop()
+                self.ptr = self.raw.ctypes.data
+            self.raw[:] = 0xA5
+            weakref.finalize(self, unused.append, self.raw)
+
+    return Block
 
 
 def install(monkeypatch, **options):
@@ -239,6 +255,7 @@ def install(monkeypatch, **options):
         return of(memory, nbytes)
 
     monkeypatch.setattr(fake_cupy.Memory, "allocate", allocate)
+    monkeypatch.setattr(fake_cupy, "Block", recycled({}))
     cuda._own.update(
         function=types.SimpleNamespace(Module=lambda: KernelModule(gpu)), UnownedMemory=UnownedMemory, MemoryPointer=MemoryPointer,
         Stream=lambda **kind: Stream(gpu, **kind), get_current_stream=gpu.stream,

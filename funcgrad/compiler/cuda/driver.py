@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -28,6 +28,8 @@ MOST_BLOCKS = (1 << 31) - 1
 """Blocks of a grid along its first axis."""
 FILLED = 1 << 16
 """Threads from which blocks may be large: smaller ones leave no multiprocessor without work."""
+TO_DEVICE, TO_HOST = 1, 2
+"""Directions of cudaMemcpyAsync."""
 DEAD = frozenset([700, 702, 709, 710, 714, 715, 716, 717, 718, 719])
 """Numbers of errors after which a context answers nothing any more: what a kernel did cannot be undone."""
 
@@ -54,7 +56,11 @@ class Driver:
         with self.cupy.cuda.Device(number) as current:
             major, minor = current.compute_capability[:-1], current.compute_capability[-1]
         self.capability = int(major), int(minor)
-        self.get_current_stream, self.number_now = self.cupy.cuda.get_current_stream, self.cupy.cuda.runtime.getDevice
+        runtime = self.cupy.cuda.runtime
+        self.get_current_stream, self.number_now, self.copying = \
+            self.cupy.cuda.get_current_stream, runtime.getDevice, runtime.memcpyAsync
+        self.empty = self.cupy.ndarray
+        """``empty(shape, dtype)`` is an uninitialised array from CuPy's pool."""
         self.kernels: OrderedDict[str, Any] = OrderedDict()
         self.loading, self.capturing = threading.Lock(), threading.Lock()
         self.side: Any = None
@@ -69,10 +75,14 @@ class Driver:
         try:
             return function(*args)
         except Exception as error:
-            explained = self.explain(error)
-            if explained is None:
-                raise
-            raise explained from error
+            self.raise_explained(error)
+
+    def raise_explained(self, error: Exception) -> NoReturn:
+        """Raises what the user is told of an error of CUDA's, or the error itself if it is something else."""
+        explained = self.explain(error)
+        if explained is None:
+            raise error
+        raise explained from error
 
     def explain(self, error: Exception) -> DeviceError | None:
         """What the user is told of an error of CUDA's; None if it is no failure of the device."""
@@ -94,10 +104,6 @@ class Driver:
     def stream(self) -> int:
         """Which stream is CuPy's current one."""
         return self.get_current_stream().ptr
-
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        """An uninitialised ``cupy.ndarray`` from CuPy's pool."""
-        return self.cupy.ndarray(shape, dtype)
 
     def put(self, x: Any) -> Any:
         """A value as a ``cupy.ndarray`` on this device, in row-major order: itself if it is one."""
@@ -127,18 +133,16 @@ class Driver:
         # The array, the name and a call's argument refer to the pointer; the pointer and a call's argument to the block.
         return count(pointer) + count(pointer.mem) <= 5 and not hasattr(pointer.mem, "_owner")
 
-    def write(self, address: int, source: int, nbytes: int) -> None:
+    def write(self, address: int, source: int, nbytes: int, stream: int) -> None:
         """Copies bytes of the host to the device. The source may be overwritten when this returns: CUDA copies pageable memory
         to a buffer of its own first."""
-        runtime = self.cupy.cuda.runtime
-        runtime.memcpyAsync(address, source, nbytes, runtime.memcpyHostToDevice, self.stream())
+        self.copying(address, source, nbytes, TO_DEVICE, stream)
 
-    def read(self, address: int, dtype: Any) -> Any:
-        """The number at an address, once all that was asked before is done."""
-        runtime, stream = self.cupy.cuda.runtime, self.stream()
+    def read(self, address: int, dtype: Any, stream: int) -> Any:
+        """The number at an address, once all that was put on the stream before is done."""
         found = np.empty((), dtype)
-        runtime.memcpyAsync(found.ctypes.data, address, found.nbytes, runtime.memcpyDeviceToHost, stream)
-        runtime.streamSynchronize(stream)
+        self.copying(found.ctypes.data, address, found.nbytes, TO_HOST, stream)
+        self.cupy.cuda.runtime.streamSynchronize(stream)
         return found[()]
 
     # ------------------------------------------------------------ kernels

@@ -16,8 +16,9 @@ kernel failed.
 from __future__ import annotations
 
 import math
+import struct
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from funcgrad.core import device as devices
 from funcgrad.core.array import CudaArray, DeviceArray
 from funcgrad.core.jaxpr import Jaxpr, Literal
 from funcgrad.core.trace import EVAL, current
+from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import locate
 from funcgrad.ops import callback
 
@@ -235,6 +237,19 @@ class CudaExecutable(Image):
         return self.driver.run(self.issue, args, inputs, given)
 
     def issue(self, args: Sequence[DeviceArray], inputs: list[Any], given: Sequence[int]) -> list[DeviceArray] | None:
+        results = self.shared(inputs, given) if self.pairs else None
+        found, finished = self.launched([x if isinstance(x, np.generic) else x.data.ptr for x in inputs], results)
+        if not finished:
+            return None
+        return [self.out(kind, detail, aval, args, inputs, found)
+                for (kind, detail, _), aval in zip(self.outs, self.out_avals, strict=True)]
+
+    def launched(self, inputs: list[Any], results: list[Any] | None) -> tuple[list[Any], bool]:
+        """Puts a call on the stream: the memory of the results, and whether no kernel met an invalid operand.
+
+        ``inputs`` are addresses, or numbers of NumPy's for inputs without axes; ``results`` has memory for the results, if
+        there is any yet.
+        """
         driver = self.driver
         stream = driver.stream()
         frames = self.frames.get(stream)
@@ -242,32 +257,84 @@ class CudaExecutable(Image):
             frames = self.frames[stream] = []
             if len(self.frames) > STREAMS:
                 self.frames.popitem(last=False)
-        results = self.shared(inputs, given) if self.pairs else [driver.empty(shape, dtype) for shape, dtype in self.shapes]
+        if results is None:
+            empty = driver.empty
+            results = [empty(shape, dtype) for shape, dtype in self.shapes]
         try:
             frame = frames.pop()
         except IndexError:
-            frame = _Frame(self)
+            frame = _Frame(self, stream)
         try:
-            frame.run(inputs, results)
+            frame.run(inputs + [x.data.ptr for x in results])
             if self.can_fail and frame.failed():
                 callback.made.set(frame.effects)
-                return None
+                return results, False
         finally:
             frames.append(frame)
-        outs = []
-        for (kind, detail, weak), aval in zip(self.outs, self.out_avals, strict=True):
-            if kind == "value":
-                outs.append(detail)
-                continue
-            index, shape = detail
-            if kind == "input" and type(args[index]) is CudaArray and args[index].shape == shape and args[index]._weak == weak:
-                outs.append(args[index])
-                continue
-            data = results[index] if kind == "result" else driver.put(inputs[index])
-            out: CudaArray = object.__new__(CudaArray)
-            out._data, out._weak, out._aval = data if data.shape == shape else data.reshape(shape), weak, aval
-            outs.append(out)
-        return outs
+        return results, True
+
+    def out(self, kind: str, detail: Any, aval: ShapedArray, args: Sequence[DeviceArray], inputs: list[Any],
+            results: list[Any]) -> DeviceArray:
+        """One result: memory that was written, an argument, or a value known before."""
+        if kind == "value":
+            return detail
+        index, shape = detail
+        if kind == "input":
+            x = args[index]
+            if type(x) is CudaArray and x.shape == shape and x._weak == aval.weak_type:
+                return x
+        data = results[index] if kind == "result" else self.driver.put(inputs[index])
+        return _typed_array(data if data.shape == shape else data.reshape(shape), aval)
+
+    def call_for(self, avals: Sequence[ShapedArray], split: Callable | None, join: Callable) -> Callable | None:
+        """A function of (args, kwargs) that runs the program if they are of these types, and returns None if not.
+
+        ``split`` takes them apart, None if they are positional leaves; ``join`` makes the result of its leaves.
+        """
+        if not self.plain or self.hosts or self.can_fail or self.pairs:
+            return None
+        driver, number, launched = self.driver, self.driver.number, self.launched
+        places = [(detail[0], self.shapes[detail[0]][0] != detail[1], aval)
+                  for (_, detail, _), aval in zip(self.outs, self.out_avals, strict=True)]
+
+        def call(args: tuple, kwargs: dict) -> Any:
+            if split is not None:
+                args = split((args, kwargs))
+            elif kwargs or len(args) != len(avals):
+                return None
+            if args is None or driver.number_now() != number:
+                return None
+            inputs: list[Any] = []
+            for x, aval in zip(args, avals, strict=True):
+                kind = type(x)
+                if kind is CudaArray and x.aval is aval:
+                    pointer = x._data.data
+                    if pointer.device_id != number:
+                        return None
+                    inputs.append(pointer.ptr)
+                elif kind is float and aval is FLOAT:
+                    inputs.append(np.float64(x))
+                else:
+                    return None
+            try:
+                results, _ = launched(inputs, None)
+            except Exception as error:
+                driver.raise_explained(error)
+            return join([_typed_array(results[i].reshape(aval.shape) if other else results[i], aval)
+                         for i, other, aval in places])
+
+        return call
+
+
+FLOAT = shaped_array((), np.dtype(np.float64), True)
+"""The type of a number of Python's."""
+
+
+def _typed_array(data: Any, aval: ShapedArray) -> CudaArray:
+    """An array over memory of CuPy's pool, whose type need not be found again."""
+    array: CudaArray = object.__new__(CudaArray)
+    array._data, array._weak, array._aval = data, aval.weak_type, aval
+    return array
 
 
 class _Frame:
@@ -277,9 +344,10 @@ class _Frame:
     addresses of all operands. A call writes those to the last base that it passes.
     """
 
-    def __init__(self, executable: CudaExecutable):
+    def __init__(self, executable: CudaExecutable, stream: int):
         e = self.executable = executable
         driver = e.driver
+        self.stream = stream
         self.numbers = [i for i, aval in enumerate(e.in_avals) if not aval.shape]
         self.flag = SCALAR * len(self.numbers)
         bases = self.flag + 1
@@ -301,13 +369,13 @@ class _Frame:
         self.bases: list[int] = at[:e.base_count].tolist()
         self.counters = [0] * e.counters
         self.varying = len(e.passed) - len(e.owned)
-        self.passed = self.words[bases:bases + self.varying]
+        self.memory, self.first, self.pack = memoryview(self.words).cast("B"), 8 * bases, struct.Struct(f"{self.varying}q")
         self.written = 8 * (bases + self.varying)
         self.places = {i: (self.words[SCALAR * k:SCALAR * (k + 1)].view(e.in_avals[i].dtype)[:1], self.address + 8 * SCALAR * k)
                        for k, i in enumerate(self.numbers)}
         self.launches = self.prepare(self.address + 8 * tables, self.address + 8 * addresses, sizes)
         self.graphs: dict[tuple[int, int], OrderedDict[tuple[int, ...], Any]] = {}
-        driver.write(self.address, self.host_address, self.words.nbytes)
+        driver.write(self.address, self.host_address, self.words.nbytes, stream)
 
     def prepare(self, tables: int, addresses: int, sizes: int) -> dict[int, tuple]:
         """The launch of each instruction that is one: kernel, blocks, threads of each, arguments."""
@@ -324,42 +392,39 @@ class _Frame:
             launches[i] = kernel, blocks, threads, tuple(map(np.uint64, given))
         return launches
 
-    def run(self, inputs: list[Any], results: list[Any]) -> None:
-        """Puts the program on the stream."""
+    def run(self, passed: list[Any]) -> None:
+        """Puts the program on the stream: the bases that a call passes, or numbers of NumPy's in the place of some."""
         e = self.executable
         if e.can_fail:
             self.effects: list[tuple] = []
-        found = []
-        for i, x in enumerate(inputs):
-            if isinstance(x, np.generic):
-                place, address = self.places[i]
-                place[0] = x
-                found.append(address)
-            else:
-                found.append(x.data.ptr)
-        found += [x.data.ptr for x in results]
-        self.passed[:] = found
-        self.bases[:self.varying] = found
-        e.driver.write(self.address, self.host_address, self.written)
-        at = 0
-        while e.instructions[at][0] != END:
+        for i, (place, address) in self.places.items():
+            if type(passed[i]) is not int:
+                place[0] = passed[i]
+                passed[i] = address
+        self.pack.pack_into(self.memory, self.first, *passed)
+        self.bases[:self.varying] = passed
+        e.driver.write(self.address, self.host_address, self.written, self.stream)
+        at, instructions = 0, e.instructions
+        while instructions[at][0] != END:
             at = self.step(at)
             if at < 0:
                 return
 
     def step(self, at: int) -> int:
-        """An instruction that the host has to look at, or a stretch of others. The position of what follows, or -1: a failure."""
+        """An instruction that the host has to look at, or a stretch of others. What follows, or -1 where a kernel failed."""
         e = self.executable
-        kind, a, b, c, d = e.instructions[at][:5]
+        kind, a, b, c, d, *_ = e.instructions[at]
+        if kind == RESET or kind == KERNEL:
+            return self.stretch(at, 0)
         if kind == HOST:
             if e.can_fail and self.failed():
                 return -1  # the error comes before what the host would do next
             self.host(e.hosts[a])
             return at + 1
         if kind == UNLESS:
-            return at + 1 if e.driver.read(self.operand(a), np.uint8) else b
+            return at + 1 if e.driver.read(self.operand(a), np.uint8, self.stream) else b
         if kind == SWITCH:
-            return e.sizes[d + min(max(int(e.driver.read(self.operand(a), np.int32)), 0), c - 1)]
+            return e.sizes[d + min(max(int(e.driver.read(self.operand(a), np.int32, self.stream)), 0), c - 1)]
         if kind != ITERATE:
             return self.stretch(at, 0)
         left, at_once = b - self.counters[a], e.at_once[at]
@@ -369,7 +434,7 @@ class _Frame:
 
     def failed(self) -> bool:
         """Whether a kernel met an invalid operand. Waits for the device."""
-        return bool(self.executable.driver.read(self.address + 8 * self.flag, np.int64))
+        return bool(self.executable.driver.read(self.address + 8 * self.flag, np.int64, self.stream))
 
     # ------------------------------------------------------------ stretches
 
