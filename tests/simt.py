@@ -30,7 +30,8 @@ PYTHON = {"range": range, "min": min, "max": max, "abs": abs, "complex": complex
           "nan": F64(np.nan)}
 STORED = {"f16": np.float16, "bf16": np.uint16, "f32": np.float32, "f64": np.float64, "c64": np.complex64, "c128": np.complex128,
           "bool": np.bool_, **{f"{k}{b}": np.dtype(f"{'u' * (k == 'u')}int{b}") for k in "iu" for b in (8, 16, 32, 64)}}
-ONES = b"\1" * 16
+SHARED = 48 << 10
+"""Bytes of memory that the threads of a block may share."""
 
 
 class KernelError(AssertionError):
@@ -51,8 +52,8 @@ class Fault(Exception):
 class Area:
     """Bytes that pointers may point into. ``flags`` has a 1 for each byte that was written, None if all were."""
 
-    def __init__(self, base: int, data: np.ndarray, written: bool, name: str, shared: bool = False):
-        self.base, self.data, self.name, self.shared = base, data, name, shared
+    def __init__(self, base: int, data: np.ndarray, written: bool, name: str):
+        self.base, self.data, self.name = base, data, name
         self.flags = None if written else np.zeros(data.nbytes, np.uint8)
         self.writable = data.flags.writeable
 
@@ -258,9 +259,11 @@ class Run:
         found = self.shared.get(slot)
         if found is None:
             data = np.full(count * np.dtype(STORED[kind]).itemsize, 0xA5, np.uint8)
-            area = Area(0, data, not self.memory.watch, "shared memory", True)
+            area = Area(0, data, not self.memory.watch, "shared memory")
             make = Watched if self.memory.watch else Pointer
             found = self.shared[slot] = kind, count, make(kind, 0, f"shared {slot}", area, self)
+            if sum(p.count * p.size for _, _, p in self.shared.values()) > SHARED:
+                raise Fault(f"a block has {SHARED} bytes of shared memory")
         if found[:2] != (kind, count):
             raise Fault(f"shared memory {slot} is {found[1]} of {found[0]} elsewhere")
         return found[2]
@@ -306,7 +309,8 @@ def simulate(source: str, memory: Memory, pointers: Sequence[int], sizes: Sequen
              block: int | None = None) -> None:
     """Runs a kernel for all chunks of its rows; ``block`` is by default the smallest that has a team.
 
-    Threads of the last block without a chunk return at once, so they are left out.
+    Threads of the last block without a chunk return at once, so they are left out. The first chunk is run even if there are no
+    rows, as on the processor: the partial results of a reduction begin there.
     """
     block = block or max(team, 32)
     assert chunk > 0 and block % team == 0
@@ -320,7 +324,7 @@ def simulate(source: str, memory: Memory, pointers: Sequence[int], sizes: Sequen
     addresses, numbers = Words(pointers, run), Words(sizes, run)
     go = _together if code.meetings else _alone
     with np.errstate(all="ignore"):
-        for c in range(-(-rows // chunk)):
+        for c in range(max(-(-rows // chunk), 1)):
             arguments = addresses, numbers, c * chunk, min((c + 1) * chunk, rows)
             go(code, run, arguments, c, team)
             run.finish_team()

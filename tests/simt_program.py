@@ -93,11 +93,11 @@ class Program:
             raise KernelError("a kernel met an invalid operand")
 
     def gemm(self, step: Step) -> None:
-        """Each matrix of the batch; the strides of the batch are those of rhs, lhs and result, in bytes."""
+        """Each matrix of the batch. Reads are rhs and lhs in this order, as BLAS has them; strides of the batch are in bytes."""
         p, dtype = step.kernel, step.writes[0].buffer.dtype
         size = dtype.itemsize
         rhs, lhs, out = [(self.address(v), p.strides[2 * i:2 * i + 2])
-                         for i, v in enumerate((step.reads[1], step.reads[0], step.writes[0]))]
+                         for i, v in enumerate((*step.reads[:2], *step.writes))]
         for i in range(p.matrices):
             m, n = (p.last[1] if p.last[0] == axis and i == p.matrices - 1 else whole for axis, whole in (("m", p.m), ("n", p.n)))
             x, y = divmod(i, p.batch[1])
