@@ -12,3 +12,8 @@ NATIVES: dict[str, Callable[..., Any]] = {}
 """Builders by the name that a primitive's ``Native`` code gives."""
 STRIDED: dict[str, Callable[..., Any]] = {}
 """Builders that are given the views of the inputs too."""
+
+
+def blocked_copy(shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any) -> None:
+    """The kernel that copies an array whose axes lie in another order, by tiles; None: a fused kernel copies it."""
+    return None

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from funcgrad.compiler.codegen import Kernel
-from funcgrad.compiler.cuda.natives import NATIVES, STRIDED
+from funcgrad.compiler.cuda.natives import NATIVES, STRIDED, blocked_copy
 from funcgrad.compiler.cuda.writing import write_kernel
-from funcgrad.compiler.expressions import expressible
-from funcgrad.compiler.nodes import Cluster, Node, Step
+from funcgrad.compiler.expressions import expressible, stored
+from funcgrad.compiler.nodes import Cluster, Step, walk
 from funcgrad.compiler.schedule import Scheduler
 from funcgrad.core.jaxpr import Equation, Var
 
@@ -21,9 +21,13 @@ class CudaScheduler(Scheduler):
     """Puts clusters in order and writes their steps for a GPU."""
 
     natives, strided = NATIVES, STRIDED
+    blocked_copy = staticmethod(blocked_copy)
 
     def arranged(self, steps: list[Step]) -> list[Step]:
         """Kernels that do not need each other are not gathered: each fills the GPU."""
+        for step, _, _ in walk(steps):
+            if step.kind == "kernel":
+                _unpromised(step.kernel)
         return steps
 
     def write(self, cluster: Cluster, is_stored: Callable[[Var], bool]) -> Kernel:
@@ -33,5 +37,10 @@ class CudaScheduler(Scheduler):
         """Functions of SciPy's machine code are not there: CuPy has their like."""
         return expressible(equation, without="scipy_")
 
-    def transposing(self, nodes: list[Node]) -> Step | None:
-        return None
+
+def _unpromised(kernel: Kernel) -> None:
+    """Withdraws the promise of alignment for operands that move, after an update took their memory."""
+    for slot, view in enumerate(kernel.operands):
+        if view.buffer.role == "moving":
+            word = f"{stored(view.buffer.dtype)}(pointers, {slot})"
+            kernel.source = kernel.source.replace(f"aligned_{word}", f"pointer_{word}")
