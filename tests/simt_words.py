@@ -19,7 +19,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
-from funcgrad.compiler import kernel
+from funcgrad.compiler.cuda.ptx import namespace
 from funcgrad.compiler.library import NAMES
 
 F32, F64, C64, C128 = np.float32, np.float64, np.complex64, np.complex128
@@ -100,19 +100,11 @@ def word(name: str) -> Any:
     found = TYPES.get(name) or _simple(start, dtype)
     if found is not None:
         return found
-    if start.startswith("scipy_"):
-        return _scipy(start[6:], TYPES[dtype])
+    if name not in NAMES or name.startswith("scipy_"):
+        raise NameError(f"{name} is no word of kernels for a GPU")
     if start == "integer_pow":
         return lambda x, n: _power(name, n)(x)
-    if name not in NAMES:
-        raise NameError(f"{name} is no word of kernels for a GPU")
-    return compiled(name, *[None] * (len(inspect.signature(kernel.namespace()[name]._defn).parameters) - 1))
-
-
-def _scipy(name: str, kind: Any) -> Any:
-    import scipy.special
-    function = getattr(scipy.special, name)
-    return lambda *args: kind(function(*[F64(x) for x in args]))
+    return compiled(name, *[None] * (len(inspect.signature(namespace()[name]._defn).parameters) - 1))
 
 
 @functools.cache
@@ -146,7 +138,7 @@ def _scalar(kind: Any) -> tuple[Any, Any, Any]:
 def compiled(name: str, *given: Any) -> Any:
     """A word from the builder of its instructions, which Numba would call; complex numbers are passed in two parts."""
     from numba.core import types
-    sig, build = kernel.namespace()[name]._defn(None, *given)
+    sig, build = namespace()[name]._defn(None, *given)
     arguments = [k for k in sig.args if not isinstance(k, types.Literal)]
     parts = [p for k in arguments for p in ([k.underlying_float] * 2 if isinstance(k, types.Complex) else [k])]
     pair = isinstance(sig.return_type, types.Complex)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from simt import KernelError, Memory, Race, simulate
 from simt_program import run_schedule
-from simt_words import word
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
@@ -101,6 +100,10 @@ def test_atomic_operations_on_integers():
     memory, x, out = Memory(), np.array([0, 3, 3], np.int32), np.empty(5, np.int64)
     simulate(source, memory, [memory.add(x), memory.add(out, False)], [], 5, 1)
     assert x.tolist() == [10, 4, -4] and sorted(out) == [0, 2, 4, 6, 8]
+    with pytest.raises(Race, match=r"thread 1 writes pointer 0 \(i32\) at index 0 in line 5: .*\n  thread 0 read it in line 8"):
+        simulate(source + "        p1[r] = i64(p0[0])\n", memory, [memory.add(x), memory.add(out, False)], [], 2, 1)
+    with pytest.raises(KernelError, match="is no pointer to i64"):
+        simulate(source.replace("add_i32", "add_i64"), memory, [memory.add(x), memory.add(out, False)], [], 2, 1)
 
 
 def test_lists_of_pointers_and_pointers_into_arrays():
@@ -144,8 +147,9 @@ def test_words_give_the_bits_of_compiled_kernels():
 
 
 def test_only_words_for_gpus_are_known():
-    with pytest.raises(NameError, match="set_word is no word"):
-        word("set_word")
+    for name in ("short", "atomic_add_f32", "exchange_f16", "print", "scipy_gamma_f32"):
+        with pytest.raises(NameError, match=f"{name} is no word of kernels for a GPU"):
+            simulate(text(f"t = {name}(f32(0.0), 1, 32)"), Memory(), [], [], 1, 1)
 
 
 GENERATOR = np.random.default_rng(3)
@@ -246,6 +250,7 @@ def test_threads_of_a_team_must_meet():
     wrong("d must be a literal", text("d = 1", "t = exchange_f64(f64(0.0), d, 32)"), x, y, team=32)
     wrong("shared by blocks of one team of 256", text("s = shared_f64(0, 8)"), x, y, team=32)
     wrong("49152 bytes of shared memory", text("s = shared_f64(0, 6145)"), x, y, team=256)
+    wrong("need 2048 to exchange", text("s = shared_f64(0, 6000)", "t = exchange_f64(f64(0.0), 64, 256)"), x, y, team=256)
 
 
 def test_races():
