@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from funcgrad.compiler import blas
-from funcgrad.compiler.contraction import is_small, product, small_product
+from funcgrad.compiler.contraction import Product, divided, is_small, product, small_product
 from funcgrad.compiler.expressions import accumulator, expressible, is_sum, product_template, reducible, supported
 from funcgrad.compiler.fusion import Fusion
 from funcgrad.compiler.natives import NATIVES, STRIDED
@@ -131,6 +131,19 @@ class Lowering(Fusion):
             return False
         if wide != dtype:
             lhs, rhs = self.copied(lhs, wide), self.copied(rhs, wide)
+        lhs, rhs, found = self.matrices(lhs, rhs, dimensions)
+        tiny = small_product(found, wide)
+        if tiny is not None and wide == dtype:
+            self.alone(Node((lhs, rhs), (out,), "native", tiny, equation=equation))
+            return True
+        target = out if wide == dtype else Var(shaped_array(out.aval.shape, wide))
+        self.alone(Node((rhs, lhs), (target,), "gemm", divided(found, wide.itemsize), equation=equation))
+        if target is not out:
+            self.fuse(Node((target,), (out,), "map", "{0}"))
+        return True
+
+    def matrices(self, lhs: Var, rhs: Var, dimensions: tuple) -> tuple[Var, Var, Product]:
+        """The operands of a contraction as matrices that BLAS can read, an operand that is none copied, and their product."""
         found = product(self.views[lhs], self.views[rhs], dimensions)
         while isinstance(found, tuple):
             side, order = found
@@ -139,15 +152,7 @@ class Lowering(Fusion):
             else:
                 rhs, dimensions = self.regrouped(rhs, dimensions, 1, order)
             found = product(self.views[lhs], self.views[rhs], dimensions)
-        tiny = small_product(found, wide)
-        if tiny is not None and wide == dtype:
-            self.alone(Node((lhs, rhs), (out,), "native", tiny, equation=equation))
-            return True
-        target = out if wide == dtype else Var(shaped_array(out.aval.shape, wide))
-        self.alone(Node((rhs, lhs), (target,), "gemm", found, equation=equation))
-        if target is not out:
-            self.fuse(Node((target,), (out,), "map", "{0}"))
-        return True
+        return lhs, rhs, found
 
     def accumulate(self, equation: Equation) -> bool:
         """A sum of two matrix products, or of such sums, that nobody else reads: one is added to the memory of the other."""

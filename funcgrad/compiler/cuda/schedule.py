@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from funcgrad.compiler.codegen import Kernel
+from funcgrad.compiler.cuda import contraction, convolution
 from funcgrad.compiler.cuda.natives import NATIVES, STRIDED, blocked_copy
 from funcgrad.compiler.cuda.writing import write_kernel
 from funcgrad.compiler.expressions import expressible, stored
@@ -36,6 +37,15 @@ class CudaScheduler(Scheduler):
     def expressible(self, equation: Equation) -> bool:
         """Functions of SciPy's machine code are not there: CuPy has their like."""
         return expressible(equation, without="scipy_")
+
+    def contract(self, equation: Equation) -> bool:
+        return contraction.contract(self, equation)
+
+    def native(self, equation: Equation) -> bool:
+        """A convolution is several steps; other operations have a kernel of their own, or are CuPy's."""
+        if equation.primitive.code.name in convolution.NAMES:
+            return convolution.lower(self, equation)
+        return super().native(equation)
 
 
 def _unpromised(kernel: Kernel) -> None:
