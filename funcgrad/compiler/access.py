@@ -23,6 +23,17 @@ GLOBAL, SHARED = 1, 3
 SCOPES = 32
 """Operands of a kernel that are declared not to overlap; LLVM checks overlap of further ones as it likes."""
 
+class _BFloat(ir.HalfType):
+    """LLVM's own bfloat16, to which GPUs convert; processors without it do so with integers."""
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+
+_BFloat._create_instance()
+BFLOAT = _BFloat()
+
+
 COMPUTED = {"f16": types.float32, "bf16": types.float32, "f32": types.float32, "f64": types.float64,
             "c64": types.complex64, "c128": types.complex128, "i8": types.int8, "i16": types.int16, "i32": types.int32,
             "i64": types.int64, "u8": types.uint8, "u16": types.uint16, "u32": types.uint32, "u64": types.uint64,
@@ -105,7 +116,7 @@ def put(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
     if kind.dtype == "f16":
         value = builder.fptrunc(value, ir.HalfType())
     elif kind.dtype == "bf16":
-        value = _to_bfloat16(builder, value)
+        value = builder.bitcast(builder.fptrunc(value, BFLOAT), ir.IntType(16)) if kind.space else _to_bfloat16(builder, value)
     else:
         value = context.data_model_manager[COMPUTED[kind.dtype]].as_data(builder, value)
     annotate(builder.module, builder.store(value, builder.gep(pointer, [index]), align=kind.alignment), kind)

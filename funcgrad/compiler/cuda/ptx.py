@@ -32,7 +32,7 @@ declare i32 @llvm.nvvm.read.ptx.sreg.ntid.x()
 declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
 declare i64 @llvm.cttz.i64(i64, i1)
 declare i64 @llvm.smin.i64(i64, i64)
-define ptx_kernel void @{name}(i64 %pointers, i64 %sizes, i64 %rows, i64 %chunk, i64 %team) "nvvm.maxntid"="256" {{
+define ptx_kernel void @{name}(i64 %pointers, i64 %sizes, i64 %rows, i64 %chunk, i64 %team) convergent "nvvm.maxntid"="256" {{
   %t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()
   %n = call i32 @llvm.nvvm.read.ptx.sreg.ntid.x()
   %b = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
@@ -121,6 +121,7 @@ def optimised(source: str, target: str) -> tuple[Any, str]:
             if not function.is_declaration and function.name != name:
                 function.linkage = "internal"
                 function.add_function_attribute("alwaysinline")
+                function.add_function_attribute("convergent")  # threads wait for each other in it
         for variable in module.global_variables:
             variable.linkage = "internal"  # Numba's own are for the processor's exceptions
         module.verify()
