@@ -320,7 +320,7 @@ def simulate(source: str, memory: Memory, pointers: Sequence[int], sizes: Sequen
     addresses, numbers = Words(pointers, run), Words(sizes, run)
     go = _together if code.meetings else _alone
     with np.errstate(all="ignore"):
-        for c in range(-(-rows // chunk)):
+        for c in range(max(-(-rows // chunk), 1)):  # the first runs also where there are no rows
             arguments = addresses, numbers, c * chunk, min((c + 1) * chunk, rows)
             go(code, run, arguments, c, team)
             run.finish_team()

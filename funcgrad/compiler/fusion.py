@@ -33,7 +33,7 @@ class Fusion:
     """Collects nodes into clusters."""
 
     blocked_copy = staticmethod(blocked_copy)
-    """What makes kernels that copy arrays tile by tile."""
+    """Makes the kernel that copies an array whose axes lie in another order."""
 
     def __init__(self, parent: Fusion | None = None):
         self.views: dict[Var, View] = {}

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from funcgrad.compiler.codegen import Kernel
-from funcgrad.compiler.cuda.natives import NATIVES, STRIDED
+from funcgrad.compiler.cuda.natives import NATIVES, STRIDED, blocked_copy
 from funcgrad.compiler.cuda.natives.scattering import unless_the_same
-from funcgrad.compiler.cuda.natives.transposing import tiled_copy
 from funcgrad.compiler.cuda.writing import write_kernel
-from funcgrad.compiler.expressions import expressible
-from funcgrad.compiler.nodes import Cluster, Node, Step
+from funcgrad.compiler.expressions import expressible, stored
+from funcgrad.compiler.nodes import Cluster, Node, Step, walk
 from funcgrad.compiler.schedule import Scheduler
 from funcgrad.compiler.view import whole
 from funcgrad.core.jaxpr import Atom, Equation, Literal, Var
@@ -29,7 +28,7 @@ class CudaScheduler(Scheduler):
     """Puts clusters in order and writes their steps for a GPU."""
 
     natives, strided = NATIVES, STRIDED
-    blocked_copy = staticmethod(tiled_copy)
+    blocked_copy = staticmethod(blocked_copy)
 
     def __init__(self, *args: Any):
         super().__init__(*args)
@@ -38,6 +37,9 @@ class CudaScheduler(Scheduler):
 
     def arranged(self, steps: list[Step]) -> list[Step]:
         """Kernels that do not need each other are not gathered: each fills the GPU."""
+        for step, _, _ in walk(steps):
+            if step.kind == "kernel":
+                _unpromised(step.kernel)
         return steps
 
     def write(self, cluster: Cluster, is_stored: Callable[[Var], bool]) -> Kernel:
@@ -82,3 +84,10 @@ class CudaScheduler(Scheduler):
         if node.code.team == 1:
             node.code = replace(node.code, chunk=1)
         return super().native_step(node)
+
+def _unpromised(kernel: Kernel) -> None:
+    """Withdraws the promise of alignment for operands that move, after an update took their memory."""
+    for slot, view in enumerate(kernel.operands):
+        if view.buffer.role == "moving":
+            word = f"{stored(view.buffer.dtype)}(pointers, {slot})"
+            kernel.source = kernel.source.replace(f"aligned_{word}", f"pointer_{word}")

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from funcgrad.compiler.cuda.natives import cumulative, reading, scattering
+from funcgrad.compiler.cuda.natives.transposing import blocked_copy
+
+__all__ = ["NATIVES", "STRIDED", "blocked_copy"]
 
 NATIVES: dict[str, Callable[..., Any]] = {"cumulative": cumulative.build}
 """Builders by the name that a primitive's ``Native`` code gives."""

@@ -23,7 +23,7 @@ SECTOR = 32
 """Bytes that a GPU reads at least."""
 
 
-def tiled_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) -> NativeKernel | None:
+def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) -> NativeKernel | None:
     """Copies from slot 0, which has these strides (in elements), to slot 1, which is row-major and of this shape."""
     axes = merged_axes(shape, strides)
     if len(axes) < 2 or 0 in shape:
