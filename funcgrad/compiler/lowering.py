@@ -388,11 +388,15 @@ class Lowering(Fusion):
                             for a in equation.inputs])
         if kernel is None:
             return False
-        if kernel.parts is None:
-            self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
-        else:
-            self.add_parts(Node(inputs, equation.outs, "native", kernel, equation=equation))
+        self.native_node(Node(inputs, equation.outs, "native", kernel, equation=equation))
         return True
+
+    def native_node(self, node: Node) -> None:
+        """A node with a kernel of its own."""
+        if node.code.parts is None:
+            self.alone(node)
+        else:
+            self.add_parts(node)
 
     def repeated(self, atom: Atom) -> Atom:
         """The constant that an array repeats, if it does."""
