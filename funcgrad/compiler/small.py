@@ -192,23 +192,30 @@ class Statements:
 
     def program(self, jaxpr: Jaxpr, args: Sequence[list[str]]) -> list[list[str]]:
         """The elements of the results of a program, from those of its arguments."""
-        values: dict[Var, list[str]] = dict(zip(jaxpr.in_vars, args, strict=True))
+        values = {**dict(zip(jaxpr.in_vars, args, strict=True)), **self.constants(jaxpr)}
+        self.equations(jaxpr.equations, values)
+        return [self.read(values, out) for out in jaxpr.outs]
+
+    def constants(self, jaxpr: Jaxpr) -> dict[Var, list[str]]:
+        found = {}
         for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True):
             array = np.asarray(c)
             if array.size > LARGEST or not supported(array.dtype):
                 raise TooLarge
-            values[v] = [literal(x) for x in array.reshape(-1)]
+            found[v] = [literal(x) for x in array.reshape(-1)]
+        return found
 
-        def read(atom: Atom) -> list[str]:
-            return [literal(atom.value)] if type(atom) is Literal else values[atom]  # type: ignore[index]
+    def read(self, values: dict[Var, list[str]], atom: Atom) -> list[str]:
+        return [literal(atom.value)] if type(atom) is Literal else values[atom]  # type: ignore[index]
 
-        for equation in jaxpr.equations:
+    def equations(self, equations: Sequence[Equation], values: dict[Var, list[str]]) -> None:
+        """Adds the results of equations to the values."""
+        for equation in equations:
             if is_effect(equation) or any(math.prod(self.shape(v)) > LARGEST or not supported(v.aval.dtype)
                                           for v in equation.outs):
                 raise TooLarge
-            outs = self.equation(equation, [read(a) for a in equation.inputs])
+            outs = self.equation(equation, [self.read(values, a) for a in equation.inputs])
             values.update(zip(equation.outs, outs, strict=True))
-        return [read(out) for out in jaxpr.outs]
 
     def equation(self, equation: Equation, args: list[list[str]]) -> list[list[str]]:
         primitive, out = equation.primitive, equation.outs[0]
