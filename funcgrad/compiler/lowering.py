@@ -16,6 +16,7 @@ from funcgrad.compiler import blas
 from funcgrad.compiler.contraction import Product, divided, is_small, product, small_product
 from funcgrad.compiler.expressions import accumulator, expressible, is_sum, product_template, reducible, supported
 from funcgrad.compiler.fusion import Fusion
+from funcgrad.compiler.lanes import lane_kernel
 from funcgrad.compiler.natives import NATIVES, STRIDED
 from funcgrad.compiler.nodes import Node, Plan
 from funcgrad.compiler.small import small_kernel
@@ -284,7 +285,8 @@ class Lowering(Fusion):
     def control(self, structure: Any, equation: Equation) -> None:
         inputs = tuple([self.copied(a) if type(a) is Literal else a for a in equation.inputs])
         results = [whole(Buffer(v.aval.dtype, v.aval.size), v.aval.shape) for v in equation.outs]
-        kernel = small_kernel(structure, [self.views[a] for a in inputs], results)
+        views = [self.views[a] for a in inputs]
+        kernel = small_kernel(structure, views, results) or lane_kernel(structure, views, results)
         if kernel is not None:
             self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
             return
