@@ -39,6 +39,8 @@ class Lowering(Fusion):
     """Makes nodes of equations."""
 
     natives, strided = NATIVES, STRIDED
+    vectors = True
+    """Whether a thread has vectors: lanes of a loop then lie side by side."""
 
     def __init__(self, jaxpr: Jaxpr, parent: Lowering | None = None):
         super().__init__(parent)
@@ -286,7 +288,7 @@ class Lowering(Fusion):
         inputs = tuple([self.copied(a) if type(a) is Literal else a for a in equation.inputs])
         results = [whole(Buffer(v.aval.dtype, v.aval.size), v.aval.shape) for v in equation.outs]
         views = [self.views[a] for a in inputs]
-        kernel = small_kernel(structure, views, results) or lane_kernel(structure, views, results)
+        kernel = small_kernel(structure, views, results) or lane_kernel(structure, views, results, self.vectors)
         if kernel is not None:
             self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
             return

@@ -28,7 +28,7 @@ from funcgrad.core.types import Shape, shaped_array
 class CudaScheduler(Scheduler):
     """Puts clusters in order and writes their steps for a GPU."""
 
-    natives, strided = NATIVES, STRIDED
+    natives, strided, vectors = NATIVES, STRIDED, False
     blocked_copy = staticmethod(blocked_copy)
 
     def __init__(self, *args: Any):
