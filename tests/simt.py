@@ -22,15 +22,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
-from simt_words import F32, F64, TYPES, word
+from simt_words import F32, F64, TYPES, namespace, word
 
 MEETING = ("exchange", "shift", "sync")
 """Words that all threads of a team say together."""
+ATOMIC = object()
+"""Stands for what an atomic operation wrote: it does not matter which of two comes first."""
 PYTHON = {"range": range, "min": min, "max": max, "abs": abs, "complex": complex, "int": int, "bool": bool, "inf": F64(np.inf),
           "nan": F64(np.nan)}
 STORED = {"f16": np.float16, "bf16": np.uint16, "f32": np.float32, "f64": np.float64, "c64": np.complex64, "c128": np.complex128,
           "bool": np.bool_, **{f"{k}{b}": np.dtype(f"{'u' * (k == 'u')}int{b}") for k in "iu" for b in (8, 16, 32, 64)}}
-ONES = b"\1" * 16
+WARP = 32
+SHARED = 48 << 10
+"""Bytes of memory that the threads of a block may share."""
 
 
 class KernelError(AssertionError):
@@ -51,8 +55,8 @@ class Fault(Exception):
 class Area:
     """Bytes that pointers may point into. ``flags`` has a 1 for each byte that was written, None if all were."""
 
-    def __init__(self, base: int, data: np.ndarray, written: bool, name: str, shared: bool = False):
-        self.base, self.data, self.name, self.shared = base, data, name, shared
+    def __init__(self, base: int, data: np.ndarray, written: bool, name: str):
+        self.base, self.data, self.name = base, data, name
         self.flags = None if written else np.zeros(data.nbytes, np.uint8)
         self.writable = data.flags.writeable
 
@@ -149,13 +153,20 @@ class Pointer:
         value = self.cast(value)
         self.data[i] = value if self.narrow is None else self.narrow[1](value)
 
+    def __str__(self) -> str:
+        return f"pointer {self.slot} ({self.kind}, {self.area.name or 'an array'})" if self.area else f"pointer {self.slot}"
+
     def outside(self, i: int) -> NoReturn:
-        name = f"pointer {self.slot} ({self.kind}, {self.area.name or 'an array'})" if self.area else f"pointer {self.slot}"
         if self.area is None:
-            raise Fault(f"{name} leads nowhere")
+            raise Fault(f"{self} leads nowhere")
         if 0 <= i < self.count:
-            raise Fault(f"{name} must not be written, at index {i - self.start}")
-        raise Fault(f"{name} is out of bounds: index {i - self.start} of [{-self.start}, {self.count - self.start})")
+            raise Fault(f"{self} must not be written, at index {i - self.start}")
+        raise Fault(f"{self} is out of bounds: index {i - self.start} of [{-self.start}, {self.count - self.start})")
+
+    def of(self, kind: str) -> Pointer:
+        if self.kind != kind:
+            raise Fault(f"{self} is no pointer to {kind}")
+        return self
 
     def atomic(self, i: int, combine: Callable[[int, int], int], value: int) -> int:
         """What was there before; nobody else comes between."""
@@ -170,9 +181,8 @@ class Watched(Pointer):
     def __getitem__(self, i: int) -> Any:
         value = Pointer.__getitem__(self, i)
         at = (i + self.start) * self.size
-        if self.flags is not None and not self.flags[at]:
-            raise Fault(f"pointer {self.slot} ({self.kind}, {self.area.name or 'an array'}) is read at index {i}, "  # type: ignore[union-attr]
-                        "which nobody has written")
+        if self.flags is not None:
+            self.written(at, i)
         if self.writable:
             self.run.read((self.area, at), self, i)
         return value
@@ -185,10 +195,15 @@ class Watched(Pointer):
         self.run.wrote((self.area, at), self, i, self.data[i + self.start])
 
     def atomic(self, i: int, combine: Callable[[int, int], int], value: int) -> int:
+        old = Pointer.atomic(self, i, combine, value)
         at = (i + self.start) * self.size
+        self.written(at, i)
+        self.run.wrote((self.area, at), self, i, ATOMIC, 3)
+        return old
+
+    def written(self, at: int, i: int) -> None:
         if self.flags is not None and not self.flags[at]:
-            raise Fault(f"pointer {self.slot} ({self.kind}) is read at index {i}, which nobody has written")
-        return Pointer.atomic(self, i, combine, value)
+            raise Fault(f"{self} is read at index {i}, which nobody has written")
 
 
 def _to_brain(x: Any) -> int:
@@ -240,6 +255,8 @@ class Run:
         self.memory, self.text = memory, text
         self.pointers: dict[tuple, Pointer] = {}
         self.shared: dict[int, tuple[str, int, Pointer]] = {}
+        self.room = SHARED
+        """Shared memory that is left."""
         self.me = (0, 0, 0)
         """Team, thread, how many times the team has met at a barrier."""
         self.reads: dict[tuple, list] = {}
@@ -258,9 +275,11 @@ class Run:
         found = self.shared.get(slot)
         if found is None:
             data = np.full(count * np.dtype(STORED[kind]).itemsize, 0xA5, np.uint8)
-            area = Area(0, data, not self.memory.watch, "shared memory", True)
+            area = Area(0, data, not self.memory.watch, "shared memory")
             make = Watched if self.memory.watch else Pointer
             found = self.shared[slot] = kind, count, make(kind, 0, f"shared {slot}", area, self)
+            if sum(p.count * p.size for _, _, p in self.shared.values()) > self.room:
+                raise Fault(f"a block has {SHARED} bytes of shared memory, of which threads need {SHARED - self.room} to exchange values")
         if found[:2] != (kind, count):
             raise Fault(f"shared memory {slot} is {found[1]} of {found[0]} elsewhere")
         return found[2]
@@ -283,8 +302,8 @@ class Run:
         elif readers[1] is None or not self.concurrent(readers[1][0]) or readers[0][0][0] == readers[1][0][0]:
             readers[1] = me, line  # of threads of one team two are enough, and one of another team
 
-    def wrote(self, place: tuple, pointer: Pointer, i: int, value: Any) -> None:
-        me, line = self.me, sys._getframe(2).f_lineno
+    def wrote(self, place: tuple, pointer: Pointer, i: int, value: Any, depth: int = 2) -> None:
+        me, line = self.me, sys._getframe(depth).f_lineno
         write = self.writes.get(place)
         if write is not None and self.concurrent(write[0]) and not (value == write[2] or value != value and write[2] != write[2]):
             self.race(pointer, i, "writes", line, "wrote", write)  # the same value, as a flag, may come from many
@@ -306,7 +325,8 @@ def simulate(source: str, memory: Memory, pointers: Sequence[int], sizes: Sequen
              block: int | None = None) -> None:
     """Runs a kernel for all chunks of its rows; ``block`` is by default the smallest that has a team.
 
-    Threads of the last block without a chunk return at once, so they are left out.
+    Threads of the last block without a chunk return at once, so they are left out. The first chunk is run even if there are no
+    rows, as on the processor: the partial results of a reduction begin there.
     """
     block = block or max(team, 32)
     assert chunk > 0 and block % team == 0
@@ -316,11 +336,12 @@ def simulate(source: str, memory: Memory, pointers: Sequence[int], sizes: Sequen
     if code.shares and (team != 256 or block != team):
         raise KernelError(f"memory is shared by blocks of one team of 256, not by {block // team} of {team}")
     run = Run(memory, code.text)
+    run.room -= code.exchanged
     code.scope["simt_run"][0] = run
     addresses, numbers = Words(pointers, run), Words(sizes, run)
     go = _together if code.meetings else _alone
     with np.errstate(all="ignore"):
-        for c in range(-(-rows // chunk)):
+        for c in range(max(-(-rows // chunk), 1)):
             arguments = addresses, numbers, c * chunk, min((c + 1) * chunk, rows)
             go(code, run, arguments, c, team)
             run.finish_team()
@@ -400,6 +421,8 @@ class Code:
         self.scope: dict[str, Any] = {"simt_run": [None], "simt_bool": bool}
         self.teams: set[int] = set()
         self.shares = False
+        self.exchanged = 0
+        """Bytes of shared memory that exchanges need."""
         self.meetings: list[tuple[str, str, int, int]] = []
         """What threads say together, by the number they yield: word, dtype, distance, line."""
         definition, = tree.body
@@ -415,6 +438,10 @@ class Code:
 
     def meaning(self, name: str) -> Any:
         """What a name in the text stands for."""
+        if name in PYTHON:
+            return PYTHON[name]
+        if name not in namespace():
+            raise NameError(f"{name} is no word of kernels for a GPU")
         start, _, dtype = name.rpartition("_")
         if start in ("pointer", "aligned"):
             return lambda pointers, slot: pointers.pointer(dtype, slot, start == "aligned")
@@ -424,10 +451,10 @@ class Code:
         if start.startswith("atomic_"):
             cast = TYPES[dtype]
             combine = {"add": lambda old, x: cast(old + x), "max": max, "min": min}[start[7:]]
-            return lambda pointer, i, value: pointer.atomic(i, combine, cast(value))
+            return lambda pointer, i, value: pointer.of(dtype).atomic(i, combine, cast(value))
         if name == "word":
             return lambda words, i: words[i]
-        return PYTHON[name] if name in PYTHON else word(name)
+        return word(name)
 
 
 class _Translator(ast.NodeTransformer):
@@ -449,17 +476,20 @@ class _Translator(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def meeting(self, node: ast.Call, name: str, dtype: str) -> ast.AST:
+        if ast.unparse(node.func) not in namespace():
+            raise NameError(f"{ast.unparse(node.func)} is no word of kernels for a GPU")
         team = self.literal(node, node.args[-1])
         self.code.teams.add(team)
-        if name == "sync":
-            if team == 1:
-                return ast.copy_location(ast.Constant(None), node)
-            value: Any = ast.Constant(None)
-            distance = 0
-        else:
+        value: Any = ast.Constant(None)
+        distance = 0
+        if name != "sync":
             value, distance = self.visit(node.args[0]), self.literal(node, node.args[1])
-            if not 0 <= distance < team or name == "exchange" and (distance == 0 or distance & distance - 1):
+            if distance < 1 or name == "exchange" and (distance & distance - 1 or distance >= team > 1):
                 raise KernelError(f"line {node.lineno}: {name} over a distance of {distance} in a team of {team}")
+        if team == 1 or distance >= team:
+            return value
+        if team > WARP and (name == "shift" or distance >= WARP):
+            self.code.exchanged = max(self.code.exchanged, team * max(np.dtype(STORED[dtype]).itemsize, 4))
         self.code.meetings.append((name, dtype, distance, node.lineno))
         pair = ast.Tuple([ast.Constant(len(self.code.meetings) - 1), value], ast.Load())
         return ast.copy_location(ast.Yield(pair), node)

@@ -93,24 +93,26 @@ class Program:
             raise KernelError("a kernel met an invalid operand")
 
     def gemm(self, step: Step) -> None:
-        """Each matrix of the batch; the strides of the batch are those of rhs, lhs and result, in bytes."""
-        p, dtype = step.kernel, step.writes[0].buffer.dtype
-        size = dtype.itemsize
-        rhs, lhs, out = [(self.address(v), p.strides[2 * i:2 * i + 2])
-                         for i, v in enumerate((step.reads[1], step.reads[0], step.writes[0]))]
+        """Each matrix of the batch. Reads are rhs and lhs in this order, as BLAS has them; strides of the batch are in bytes."""
+        p, views = step.kernel, (*step.reads[:2], *step.writes)
+        b, a, c = [self.address(v) for v in views]
+        b_type, a_type, c_type = [v.buffer.dtype for v in views]
+        wide = np.result_type(c_type, np.float32)  # narrow floats are added up in float32
         for i in range(p.matrices):
-            m, n = (p.last[1] if p.last[0] == axis and i == p.matrices - 1 else whole for axis, whole in (("m", p.m), ("n", p.n)))
-            x, y = divmod(i, p.batch[1])
-            a, b, c = (base + x * s + y * t for base, (s, t) in (lhs, rhs, out))
-
-            def matrix(address: int, shape: tuple, ld: int, flag: str, write: bool = False) -> np.ndarray:
-                strides = (ld * size, size) if flag == "N" else (size, ld * size)
-                return self.memory.view(address, dtype, shape, strides, write)
-
-            product = matrix(a, (m, p.k), p.lhs[1], p.lhs[0]) @ matrix(b, (p.k, n), p.rhs[1], p.rhs[0])
+            m, n = [p.last[1] if p.last[0] == axis and i == p.matrices - 1 else whole for axis, whole in (("m", p.m), ("n", p.n))]
+            outer, inner = divmod(i, p.batch[1])
+            at = [outer * p.strides[2 * k] + inner * p.strides[2 * k + 1] for k in range(3)]
+            lhs = self.matrix(a + at[1], a_type, (m, p.k), *p.lhs).astype(wide)
+            rhs = self.matrix(b + at[0], b_type, (p.k, n), *p.rhs).astype(wide)
+            product = lhs @ rhs
             if p.onto:
-                product = product + matrix(c, (m, n), p.row, "N")
-            matrix(c, (m, n), p.row, "N", True)[...] = product
+                product = product + self.matrix(c + at[2], c_type, (m, n), "N", p.row)
+            self.matrix(c + at[2], c_type, (m, n), "N", p.row, True)[...] = product
+
+    def matrix(self, address: int, dtype: np.dtype, shape: tuple[int, int], flag: str, row: int, write: bool = False) -> np.ndarray:
+        """A matrix whose rows, or with the flag T whose columns, are ``row`` elements apart."""
+        strides = (row, 1) if flag == "N" else (1, row)
+        return self.memory.view(address, dtype, shape, [s * dtype.itemsize for s in strides], write)
 
     def host(self, step: Step) -> None:
         equation, primitive = step.equation, step.equation.primitive

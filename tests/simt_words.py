@@ -19,8 +19,8 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
-from funcgrad.compiler import kernel
-from funcgrad.compiler.library import SCIPY
+from funcgrad.compiler.cuda.ptx import namespace
+from funcgrad.compiler.library import NAMES
 
 F32, F64, C64, C128 = np.float32, np.float64, np.complex64, np.complex128
 INTEGERS = {f"{kind}{bits}": (bits, kind == "i") for kind in "iu" for bits in (8, 16, 32, 64)}
@@ -100,21 +100,11 @@ def word(name: str) -> Any:
     found = TYPES.get(name) or _simple(start, dtype)
     if found is not None:
         return found
-    if start.startswith("scipy_"):
-        return _scipy(start[6:], TYPES[dtype])
+    if name not in NAMES or name.startswith("scipy_"):
+        raise NameError(f"{name} is no word of kernels for a GPU")
     if start == "integer_pow":
         return lambda x, n: _power(name, n)(x)
-    defined = kernel.namespace().get(name)
-    if defined is None:
-        raise NameError(f"no word of kernels has the name {name}")
-    return compiled(name, *[None] * (len(inspect.signature(defined._defn).parameters) - 1))
-
-
-def _scipy(name: str, kind: Any) -> Any:
-    import scipy.special
-    function = getattr(scipy.special, name)
-    assert any(name in names.split() for names in SCIPY)
-    return lambda *args: kind(function(*[F64(x) for x in args]))
+    return compiled(name, *[None] * (len(inspect.signature(namespace()[name]._defn).parameters) - 1))
 
 
 @functools.cache
@@ -148,7 +138,7 @@ def _scalar(kind: Any) -> tuple[Any, Any, Any]:
 def compiled(name: str, *given: Any) -> Any:
     """A word from the builder of its instructions, which Numba would call; complex numbers are passed in two parts."""
     from numba.core import types
-    sig, build = kernel.namespace()[name]._defn(None, *given)
+    sig, build = namespace()[name]._defn(None, *given)
     arguments = [k for k in sig.args if not isinstance(k, types.Literal)]
     parts = [p for k in arguments for p in ([k.underlying_float] * 2 if isinstance(k, types.Complex) else [k])]
     pair = isinstance(sig.return_type, types.Complex)

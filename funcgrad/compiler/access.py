@@ -3,6 +3,7 @@
 In: int64 addresses. Out: Numba intrinsics, by the names that kernel sources use. Imported only when something is compiled.
 
     x = pointer_f32(pointers, 0)        x[i] is a float32 read from memory;  x[i] = value writes it
+    c = local_f32(64, 2)                a list of 64 float32 of this call's own, to be used like x
     n = word(sizes, 3)                  the int64 at position 3
     total = plus_f32(total, x[i])       an addition that may be reordered within the kernel's fixed lanes
 """
@@ -22,6 +23,17 @@ GLOBAL, SHARED = 1, 3
 """Address spaces of a GPU: its memory, and what the threads of a block share. The processor's is 0."""
 SCOPES = 32
 """Operands of a kernel that are declared not to overlap; LLVM checks overlap of further ones as it likes."""
+
+class _BFloat(ir.HalfType):
+    """LLVM's own bfloat16, to which GPUs convert; processors without it do so with integers."""
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+
+_BFloat._create_instance()
+BFLOAT = _BFloat()
+
 
 COMPUTED = {"f16": types.float32, "bf16": types.float32, "f32": types.float32, "f64": types.float64,
             "c64": types.complex64, "c128": types.complex128, "i8": types.int8, "i16": types.int16, "i32": types.int32,
@@ -105,7 +117,7 @@ def put(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
     if kind.dtype == "f16":
         value = builder.fptrunc(value, ir.HalfType())
     elif kind.dtype == "bf16":
-        value = _to_bfloat16(builder, value)
+        value = builder.bitcast(builder.fptrunc(value, BFLOAT), ir.IntType(16)) if kind.space else _to_bfloat16(builder, value)
     else:
         value = context.data_model_manager[COMPUTED[kind.dtype]].as_data(builder, value)
     annotate(builder.module, builder.store(value, builder.gep(pointer, [index]), align=kind.alignment), kind)
@@ -139,6 +151,25 @@ def pointer_function(dtype: str, space: int, alignment: int = 1) -> Any:
         return kind(types.int64, slot), build
 
     return pointer
+
+
+def _local_function(dtype: str) -> Any:
+    @intrinsic
+    def local(typing: Any, count: Any, slot: Any) -> Any:
+        """A list that lives as long as the call; its length and its slot, which no operand has, are constants."""
+        if not isinstance(count, types.IntegerLiteral) or not isinstance(slot, types.IntegerLiteral):
+            return None
+        kind, size = PointerType(dtype, slot.literal_value), count.literal_value
+
+        def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
+            with builder.goto_entry_block():
+                place = builder.alloca(context.get_value_type(kind).pointee, size)
+            place.align = 64
+            return place
+
+        return kind(count, slot), build
+
+    return local
 
 
 def _place(builder: Any, address: Any, index: Any, kind: ir.Type, space: int) -> Any:
@@ -282,6 +313,7 @@ def memory(space: int) -> dict[str, Any]:
     found = dict(zip(("word", "set_word", "short"), _words(space) if space else (word, set_word, short), strict=True))
     for dtype, kind in COMPUTED.items():
         found[f"pointer_{dtype}"] = pointer_function(dtype, space)
+        found[f"local_{dtype}"] = _local_function(dtype)
         if isinstance(kind, types.Float):
             found[f"plus_{dtype}"] = _reorderable(kind, "fadd")
             found[f"times_{dtype}"] = _reorderable(kind, "fmul")

@@ -32,7 +32,7 @@ declare i32 @llvm.nvvm.read.ptx.sreg.ntid.x()
 declare i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
 declare i64 @llvm.cttz.i64(i64, i1)
 declare i64 @llvm.smin.i64(i64, i64)
-define ptx_kernel void @{name}(i64 %pointers, i64 %sizes, i64 %rows, i64 %chunk, i64 %team) "nvvm.maxntid"="256" {{
+define ptx_kernel void @{name}(i64 %pointers, i64 %sizes, i64 %rows, i64 %chunk, i64 %team) convergent "nvvm.maxntid"="256" {{
   %t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()
   %n = call i32 @llvm.nvvm.read.ptx.sreg.ntid.x()
   %b = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
@@ -44,7 +44,9 @@ define ptx_kernel void @{name}(i64 %pointers, i64 %sizes, i64 %rows, i64 %chunk,
   %shift = call i64 @llvm.cttz.i64(i64 %team, i1 true)
   %number = lshr i64 %thread, %shift
   %start = mul nuw nsw i64 %number, %chunk
-  %beyond = icmp sge i64 %start, %rows
+  %later = icmp ne i64 %number, 0
+  %past = icmp sge i64 %start, %rows
+  %beyond = and i1 %later, %past
   br i1 %beyond, label %done, label %work
 work:
   %place = alloca ptr
@@ -56,7 +58,8 @@ done:
   ret void
 }}
 """
-"""What the GPU calls: thread t belongs to the team t // team, whose rows these are. The team is a power of two."""
+"""What the GPU calls: thread t belongs to the team t // team, whose rows these are. The team is a power of two. The first runs
+also where there are no rows: it writes what a sum of nothing is."""
 
 
 def entry(source: str, capability: tuple[int, int]) -> tuple[bytes, str]:
@@ -121,6 +124,7 @@ def optimised(source: str, target: str) -> tuple[Any, str]:
             if not function.is_declaration and function.name != name:
                 function.linkage = "internal"
                 function.add_function_attribute("alwaysinline")
+                function.add_function_attribute("convergent")  # threads wait for each other in it
         for variable in module.global_variables:
             variable.linkage = "internal"  # Numba's own are for the processor's exceptions
         module.verify()

@@ -28,14 +28,19 @@ EVERYONE = I32(-1)
 """The threads of a warp, as a mask: those of a team of 32 or 256 are all there."""
 
 
-def _literals(*kinds: Any) -> list[int]:
-    """The values of literal arguments, the last of which is the size of a team."""
+def _literals(*kinds: Any) -> list[int] | None:
+    """The values of literal arguments; None for others, which Numba tries first."""
     if not all(isinstance(kind, types.IntegerLiteral) for kind in kinds):
-        raise TypeError("distances and sizes of teams are literals")
-    values = [kind.literal_value for kind in kinds]
-    if values[-1] not in TEAMS:
-        raise ValueError(f"a team has 1, {WARP} or {BLOCK} threads, not {values[-1]}")
-    return values
+        return None
+    return [kind.literal_value for kind in kinds]
+
+
+def _of_team(*kinds: Any) -> list[int] | None:
+    """The same if the last one is the size of a team."""
+    found = _literals(*kinds)
+    if found is not None and found[-1] not in TEAMS:
+        raise ValueError(f"a team has 1, {WARP} or {BLOCK} threads, not {found[-1]}")
+    return found
 
 
 def _call(builder: Any, name: str, result: Any, *args: Any) -> Any:
@@ -59,7 +64,10 @@ def _barrier(builder: Any, team: int) -> None:
 @intrinsic
 def lane(typing: Any, team: Any) -> Any:
     """The number of this thread in its team, an int64."""
-    size, = _literals(team)
+    found = _of_team(team)
+    if found is None:
+        return None
+    size, = found
 
     def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
         return builder.zext(_lane(builder, size), I64)
@@ -70,7 +78,10 @@ def lane(typing: Any, team: Any) -> Any:
 @intrinsic
 def sync(typing: Any, team: Any) -> Any:
     """A barrier of the team: what its threads wrote before is seen by all of them afterwards."""
-    size, = _literals(team)
+    found = _of_team(team)
+    if found is None:
+        return None
+    size, = found
 
     def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
         _barrier(builder, size)
@@ -133,7 +144,10 @@ def _exchange(kind: Any) -> Any:
     @intrinsic
     def exchange(typing: Any, x: Any, distance: Any, team: Any) -> Any:
         """The x of the thread whose number differs in one bit; that of this thread if it is alone."""
-        d, size = _literals(distance, team)
+        found = _of_team(distance, team)
+        if found is None:
+            return None
+        d, size = found
         if d < 1 or d & (d - 1) or d >= size > 1:
             raise ValueError(f"a team of {size} exchanges over powers of two below it, not over {d}")
 
@@ -154,7 +168,10 @@ def _shift(kind: Any) -> Any:
     @intrinsic
     def shift(typing: Any, x: Any, distance: Any, team: Any) -> Any:
         """The x of the thread whose number is smaller by the distance; that of this thread if there is none."""
-        d, size = _literals(distance, team)
+        found = _of_team(distance, team)
+        if found is None:
+            return None
+        d, size = found
         if d < 1:
             raise ValueError(f"values come from threads with smaller numbers: a distance is positive, not {d}")
 
@@ -191,9 +208,10 @@ def _shared(dtype: str) -> Any:
     @intrinsic
     def shared(typing: Any, slot: Any, count: Any) -> Any:
         """Memory that the threads of a block share, for the time of the call; an area for each literal slot."""
-        if not (isinstance(slot, types.IntegerLiteral) and isinstance(count, types.IntegerLiteral)):
-            raise TypeError("slots and sizes of shared memory are literals")
-        kind, size = PointerType(dtype, slot.literal_value, SHARED), count.literal_value
+        found = _literals(slot, count)
+        if found is None:
+            return None
+        kind, size = PointerType(dtype, found[0], SHARED), found[1]
 
         def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
             area = _area(builder.module, f"shared{kind.slot}", storage(dtype, context.data_model_manager), size)

@@ -83,7 +83,7 @@ class CudaWriter(Writer):
             teams = AT_ONCE * BLOCK // self.team // (4 if self.partials else 1)
             self.chunk = max(-(-self.rows // teams), 1) if self.partials or self.kept() else 1
         else:
-            self.team = min(max(1 << (self.width - 1).bit_length(), WARP), BLOCK)
+            self.team = WARP if self.width <= BLOCK // 2 else BLOCK
             self.tiles = -(-self.width // self.team)
             chunks = max(2 * AT_ONCE * WARP // max(self.tiles * self.team, 1), 1)
             self.chunk = max(-(-self.rows // chunks), min(LONG_COLUMN, self.rows), 1)
@@ -100,7 +100,7 @@ class CudaWriter(Writer):
         views, axes = self.scheduler.views, self.cluster.axes
         by_column = [node for node in self.partials if self.strides(views[node.out], axes[node.out])]
         if by_column:
-            alone = self.last_stage == 0 and len(self.inner_groups) == 1 and by_column == self.partials \
+            alone = self.last_stage == 0 and by_column == self.partials \
                 and all(node.within for node in self.partials) \
                 and not any(self.is_stored(node.out) for node in self.cluster.nodes if node.kind == "map" and not node.within)
             return Sharing.COLUMNS if alone else Sharing.ELEMENTS
@@ -174,8 +174,17 @@ class CudaWriter(Writer):
         rows = [f"for r in range(c * {chunk}, min((c + 1) * {chunk}, {count})):",
                 *indented(lines)]
         return ["for v in range(start, stop):",
-                *indented([f"c = v // {tiles}", f"j0 = v % {tiles} * {self.team} + lane({self.team})", f"if j0 < {width}:",
-                           *indented([*self.before, *rows, *self.after])])]
+                *indented([f"c = v // {tiles}", f"u = v % {tiles} * {self.team} + lane({self.team})", f"if u < {width}:",
+                           *indented([*self.column_index(), *self.before, *rows, *self.after])])]
+
+    def column_index(self) -> list[str]:
+        """The index along each group of inner axes, from the number of the column."""
+        lines, rest = [], "u"
+        for k in range(len(self.inner_groups) - 1, 0, -1):
+            size = self.word(math.prod(self.sizes[a] for a in self.inner_groups[k]))
+            lines += [f"j{k} = {rest} % {size}", f"u{k} = {rest} // {size}"]
+            rest = f"u{k}"
+        return [*lines, f"j0 = {rest}"]
 
     def over_elements(self, k: int, size: int, count: str, lines: list[str], sums: bool) -> list[str]:
         if self.sharing is Sharing.COLUMNS:
