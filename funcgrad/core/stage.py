@@ -153,7 +153,7 @@ def may_compile() -> bool:
 
 def execute(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
     """Runs a program on concrete values, compiled if it may be."""
-    if may_compile() and not any([type(x) is CudaArray for x in args]):
+    if may_compile() and not any([type(x) is CudaArray for x in (*args, *jaxpr.consts)]):
         return Compiled.run(jaxpr, args)
     return interpret(jaxpr, args)
 
