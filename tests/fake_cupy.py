@@ -403,7 +403,6 @@ class ndarray:  # noqa: N801
         return device_array(self.host.view(self.dtype if dtype is None else np.dtype(dtype)))
 
     def copy(self, order="C"):
-        self.check()
         return device_array(np.array(self.host, order=order))
 
     def fill(self, value):
@@ -440,9 +439,9 @@ class ndarray:  # noqa: N801
 
 def check_arguments(name, allowed, args, kwargs):
     plain = [p for p in allowed if not p.startswith("*")]
-    stray = [k for k in kwargs if k not in plain]
-    starred = len(plain) < len(allowed) or name in ("einsum",)
-    if (stray and name != "einsum") or (len(args) > len(plain) and not starred and name not in ("concatenate",)):
+    stray = [] if any(p.startswith("**") for p in allowed) else [k for k in kwargs if k not in plain]
+    starred = any(p.startswith("*") and not p.startswith("**") for p in allowed)
+    if stray or len(args) > len(plain) and not starred:
         raise TypeError(f"{name}() got unexpected arguments: {stray or args[len(plain):]}")
 
 
@@ -607,6 +606,10 @@ def from_dlpack(x, **kwargs):
     return device_array(capsule[1].host, capsule[1].block)
 
 
+def as_strided(x, shape=None, strides=None):
+    return device_array(np.lib.stride_tricks.as_strided(x.host, shape, strides, writeable=True), x.block)
+
+
 def lexsort(keys):
     if type(keys) is not ndarray or keys.ndim > 2:
         raise NotImplementedError("Keys with the rank of three or more is not supported in lexsort")
@@ -711,7 +714,7 @@ class Module(types.ModuleType):
             return self._own[name]
         what, found = listed[name], getattr(self._source, name, None)
         if found is None:
-            raise NotImplementedError(f"the stand-in for CuPy lacks {self.__name__}.{name}")
+            raise AssertionError(f"the stand-in for CuPy lacks {self.__name__}.{name}, which CuPy has")
         if isinstance(what, dict):
             value = ufunc(name, found, what["loops"])
         elif isinstance(found, types.ModuleType):
@@ -757,12 +760,15 @@ def install(monkeypatch, devices=2, capacity=1 << 30, broken=None):
         "MemoryPointer": MemoryPointer, "get_current_stream": lambda *_: STREAM, "get_device_id": lambda: MEMORY.current,
         "is_available": lambda: failure is None})
     linalg, fft = Module("cupy.linalg", np.linalg, {"LinAlgError": np.linalg.LinAlgError}), Module("cupy.fft", np.fft)
-    cupy = Module("cupy", np, {**OWN, "cuda": cuda, "linalg": linalg, "fft": fft})
+    lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(
+        as_strided=as_strided, sliding_window_view=lambda x, window_shape, axis=None: device_array(
+            np.lib.stride_tricks.sliding_window_view(x.host, window_shape, axis), x.block)))
+    cupy = Module("cupy", np, {**OWN, "lib": lib, "cuda": cuda, "linalg": linalg, "fft": fft})
     cupy.__version__ = NAMES["version"]
     special, sp_linalg, sp_fft = (Module(f"cupyx.scipy.{m.__name__.split('.')[-1]}", m)
                                   for m in (scipy.special, scipy.linalg, scipy.fft))
     sp = Module("cupyx.scipy", None, {"special": special, "linalg": sp_linalg, "fft": sp_fft})
-    cupyx = Module("cupyx", None, {"scipy": sp, "errstate": errstate, "scatter_add": lambda a, s, v: getattr(cupy, "add").at(a, s, v)})
+    cupyx = Module("cupyx", None, {"scipy": sp, "errstate": errstate, "scatter_add": lambda a, s, v: cupy.add.at(a, s, v)})
     for module in (cupy, cuda, runtime, memory, linalg, fft, cupyx, sp, special, sp_linalg, sp_fft):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return cupy

@@ -292,6 +292,16 @@ fallen_back: dict[str, str] = {}
 """The operations that went through the host although nothing said so, each with what CuPy answered."""
 
 
+def numpy_only(impl: Callable) -> Callable:
+    """Marks an implementation that CuPy has nothing for: on a GPU its primitive goes through the host."""
+    impl.numpy_only = True  # type: ignore[attr-defined]
+    return impl
+
+
+class ThroughHost(NotImplementedError):
+    """Raised by an implementation for CuPy: these operands are computed on the host."""
+
+
 def call(primitive: Primitive, buffers: Sequence[Any], params: dict, device: Device) -> Any:
     """The results of a primitive on a GPU, from buffers there and NumPy scalars: a buffer or a tuple of them.
 
@@ -302,6 +312,8 @@ def call(primitive: Primitive, buffers: Sequence[Any], params: dict, device: Dev
         if callable(impl):
             try:
                 return _on_device(xp, impl(xp, *buffers, **params))
+            except ThroughHost:
+                pass
             except (NotImplementedError, AttributeError, TypeError, ValueError) as error:
                 out = _through_host(xp, primitive, buffers, params)  # raises what is the user's mistake
                 fallen_back[primitive.name] = f"{type(error).__name__}: {error}"

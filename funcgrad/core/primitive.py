@@ -32,8 +32,8 @@ Rules, with the arrays positional and the metadata keyword (``shape`` gets abstr
                                             in the place of the call
     cuda                                 -> what computes it on a GPU outside of compiled programs: SAME for impl with
                                             xp = cupy, f(cupy, *buffers, **params), or HOST where CuPy has nothing for
-                                            it; the operands are copied to the host then, and the results back. A rule
-                                            may raise NotImplementedError for operands that have to go this way
+                                            it (``numpy_only`` marks such an impl): the operands are copied to the host
+                                            then, and the results back. A rule may raise ThroughHost for some operands
     flops(ins, outs, **params)           -> the arithmetic of one call, from the types of arguments and results, where it does
                                             not follow from the kind (``core/cost.py``)
     prune(used, **params)                -> (kept arguments, kept results, params): masks and the params of the same
@@ -206,7 +206,8 @@ class Primitive:
     def __post_init__(self) -> None:
         object.__setattr__(self, "on_values", self.kind is Kind.CONTROL)
         object.__setattr__(self, "shares_memory", self.kind in (Kind.MOVEMENT, Kind.OPAQUE))
-        object.__setattr__(self, "cuda", self.impl if self.cuda is SAME else self.cuda)
+        if self.cuda is SAME:
+            object.__setattr__(self, "cuda", HOST if hasattr(self.impl, "numpy_only") else self.impl)
         object.__setattr__(self, "plain", self.kind is Kind.ELEMENTWISE and not self.strong)
 
     def bind(self, *args: Any, **params: Any) -> tuple:

@@ -36,7 +36,7 @@ def entry(value):
     if not callable(value) or isinstance(value, type):
         return None
     try:
-        return list(inspect.signature(value).parameters)
+        return [str(p).split("=")[0].split(":")[0] for p in inspect.signature(value).parameters.values()]
     except (ValueError, TypeError):
         first = (value.__doc__ or "").strip().split("\n")[0]  # Cython writes the signature into the docstring
         inside = first.partition("(")[2].rpartition(")")[0]
@@ -51,4 +51,4 @@ for module in MODULES:
 names["ndarray"] = {name: entry(getattr(cupy.ndarray, name)) for name in sorted(dir(cupy.ndarray)) if not name.startswith("_")}
 path = pathlib.Path(__file__).with_name("cupy_names.json")
 lines = [f"{json.dumps(module)}: {json.dumps(table, separators=(',', ':'))}" for module, table in names.items()]
-path.write_text('{"version": "%s",\n' % cupy.__version__ + ",\n".join(lines) + "}\n")
+path.write_text(f'{{"version": "{cupy.__version__}",\n' + ",\n".join(lines) + "}\n")
