@@ -359,26 +359,33 @@ class Lowered:
         with quiet():
             return report.Passes(self.jaxpr)
 
-    def schedule(self) -> Text:
-        """The steps that the program becomes: kernels with what is fused in them, matrix products, loops, host calls."""
+    def schedule(self, backend: str = "cpu") -> Text:
+        """The steps that the program becomes: kernels with what is fused in them, matrix products, loops, host calls.
+
+        Those for "cuda" are the same whether there is a GPU or not. Raises ValueError for another backend.
+        """
+        _check_backend("schedule", backend)
         with quiet():
-            return report.schedule_text(self.jaxpr, self.name)
+            return report.schedule_text(self.jaxpr, self.name, backend)
 
     def source(self, backend: str = "cpu") -> Text:
         """The Python sources of all kernels, each with the equations and the user's lines that it came from.
 
         Those for "cuda" are the same whether there is a GPU or not. Raises ValueError for another backend.
         """
-        if backend not in ("cpu", "cuda"):
-            raise ValueError(message("source: there is no such backend", repr(backend), "'cpu' or 'cuda'"))
+        _check_backend("source", backend)
         with quiet():
             return report.sources(self.jaxpr, self.name, backend)
 
-    def report(self) -> report.Report:
+    def report(self, device: Any = None) -> report.Report:
         """What the program costs: kernels, matrix products, host steps and copies with their reasons, arithmetic, bytes,
-        memory, and what compiling it took. A dict that prints itself; compiles the program."""
+        memory, and what compiling it took. A dict that prints itself; compiles the program.
+
+        It is compiled for a device such as "cuda:0", or for the one that ``jit`` was given, or the CPU.
+        """
+        device = self._program.device if device is None else as_device("report", device)
         with quiet():
-            return report.Report(self.jaxpr, self.name, self._donated)
+            return report.Report(self.jaxpr, self.name, self._donated, None if device == "cpu" else device)
 
     def compile(self) -> Callable:
         """A callable that runs the program on arguments of the structure and the types it was lowered for.
@@ -415,6 +422,11 @@ class Lowered:
 
     def __repr__(self) -> str:
         return f"Lowered({self.name}: {self.jaxpr})"
+
+
+def _check_backend(where: str, backend: str) -> None:
+    if backend not in ("cpu", "cuda"):
+        raise ValueError(message(f"{where}: there is no such backend", repr(backend), "'cpu' or 'cuda'"))
 
 
 @contextmanager

@@ -152,7 +152,7 @@ def _accesses(lines: Sequence[str], slot: int) -> list[tuple[int, str]]:
 
 
 def _place(kernel: Kernel, lines: Sequence[str], at: int, index: str, size: int) -> tuple | None:
-    """Which element of ``size`` an index in a line is: the loops that tell it, ("r",) or ("r", "j0"); None if it is not plain."""
+    """Which element of ``size`` an index in a line is: the loops that tell, ("r",) or ("r", "j0"); None if it is not plain."""
     loops = tuple(_loops(lines, at))
     if index == "r":
         return loops if kernel.rows == size and loops in (("r",), ("rq",)) else None

@@ -582,4 +582,4 @@ class _Frame:
             raise
         for view, out in zip(step.writes, outs, strict=True):
             if math.prod(view.shape):
-                self.array(view)[...] = driver.put(out)
+                self.array(view)[...] = devices.moved(out, driver.device, primitive.name)
