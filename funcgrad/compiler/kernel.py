@@ -177,9 +177,10 @@ def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> t
             with target_override("cpu"):
                 result = compile_extra(cpu_target.typing_context, cpu_target.target_context, source,
                                        (types.int64,) * arguments, types.none, flags, {}, pipeline_class=_pipeline())
+            library = result.library
+            library._finalize_final_module = lambda: None  # else Numba makes machine code too, loads it and keeps it for ever
             with global_compiler_lock:
-                result.library.finalize()
+                library.finalize()
         finally:
             config.SLP_VECTORIZE = before
-        machine, module = result.library.codegen._tm, result.library._final_module
-        return machine.emit_object(module), result.fndesc.mangled_name
+        return library.codegen._tm.emit_object(library._final_module), result.fndesc.mangled_name
