@@ -153,12 +153,12 @@ def _pipeline() -> type:
 def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> tuple[bytes, str]:
     """Compiles a function of int64 without a result: its object file, and its symbol there."""
     from numba.core import config
-    from numba.core.compilerlock import global_compilerlock
+    from numba.core.compiler_lock import global_compiler_lock
     with lock:
         before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1  # small loops are unrolled before loops are vectorised
         try:
             library, symbol = typed(source, namespace(), name, arguments)
-            with global_compilerlock:
+            with global_compiler_lock:
                 library.finalize()
         finally:
             config.SLP_VECTORIZE = before
