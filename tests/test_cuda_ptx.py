@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from operations import OPERATIONS
+from ptx_block import Block
 from test_schedules import PROGRAMS, gradient
 
 import funcgrad as fg
@@ -130,6 +131,8 @@ def of_row(dtype: str) -> str:
 
 THROUGH_MEMORY = {r"st\.shared\.b32": 1, r"ld\.shared\.b32": 1, r"bar\.sync\s+0;": 2}
 
+FOUR = r"ld\.global\.nc\.v4\.b32"
+
 WORDS: dict[str, tuple[str, dict[str, int]]] = {
     "lane of a warp": (of_team("i64", "x = lane(32)"), {r"%tid\.x": 1, r"and\.b32.*, 31;": 1}),
     "lane of a block": (of_team("i64", "x = lane(256)"), {r"and\.b32.*, 255;": 1}),
@@ -159,13 +162,15 @@ WORDS: dict[str, tuple[str, dict[str, int]]] = {
     "atomics without a sign": (of_team("u32", "x = atomic_max_u32(p1, r + 1, x)", "x = atomic_add_u32(shared_u32(0, 64), r, x)"),
                                {r"atom\.global\.max\.u32": 1, r"atom\.shared\.add\.u32": 1}),
     "a row": (of_row("f32"), {r"shfl\.sync\.bfly": 5, r"st\.shared\.b32": 3, r"ld\.shared\.b32": 3, r"bar\.sync": 6}),
-    "four f32": (of_neighbours("f32", 4), {r"ld\.global\.v4\.b32": 2, r"st\.global\.v4\.b32": 1, r"ld\.global\.b32": 0}),
-    "two f64": (of_neighbours("f64", 2), {r"(ld\.global\.v2\.b64[^;]*;\s*){2}": 1, r"st\.global\.v2\.b64": 1}),
-    "eight f16": (of_neighbours("f16", 8), {r"ld\.global\.v4\.b32": 2, r"st\.global\.v4\.b32": 1, r"cvt\.rn\.f16x2\.f32": 4}),
-    "eight bf16": (of_neighbours("bf16", 8), {r"ld\.global\.v4\.b32": 2, r"st\.global\.v4\.b32": 1, r"cvt\.rn\.bf16x2\.f32": 4}),
-    "sixteen bools": (of_neighbours("bool", 16), {r"ld\.global\.v4\.b32": 2, r"st\.global\.v4\.b32": 1}),
-    "complex numbers": (of_team("c64", "x = x * x"), {r"ld\.global\.v2\.b32": 1, r"st\.global\.v2\.b32": 1}),
-    "large complex numbers": (of_team("c128", "x = x + x"), {r"ld\.global\.v2\.b64": 1, r"st\.global\.v2\.b64": 1}),
+    "what is written": (of_team("f32", "x = x * p1[r]"), {r"ld\.global\.nc\.b32": 1, r"ld\.global\.b32": 1}),
+    "what is changed": (of_team("u32", "x = p1[r + 1] + x", "y = atomic_add_u32(p1, r + 1, x)"), {r"ld\.global\.nc\.b32": 1, r"ld\.global\.b32": 1}),
+    "four f32": (of_neighbours("f32", 4), {FOUR: 2, r"st\.global\.v4\.b32": 1, r"ld\.global\.nc\.b32": 0}),
+    "two f64": (of_neighbours("f64", 2), {r"(ld\.global\.nc\.v2\.b64[^;]*;\s*){2}": 1, r"st\.global\.v2\.b64": 1}),
+    "eight f16": (of_neighbours("f16", 8), {FOUR: 2, r"st\.global\.v4\.b32": 1, r"cvt\.rn\.f16x2\.f32": 4}),
+    "eight bf16": (of_neighbours("bf16", 8), {FOUR: 2, r"st\.global\.v4\.b32": 1, r"cvt\.rn\.bf16x2\.f32": 4}),
+    "sixteen bools": (of_neighbours("bool", 16), {FOUR: 2, r"st\.global\.v4\.b32": 1}),
+    "complex numbers": (of_team("c64", "x = x * x"), {r"ld\.global\.nc\.v2\.b32": 1, r"st\.global\.v2\.b32": 1}),
+    "large complex numbers": (of_team("c128", "x = x + x"), {r"ld\.global\.nc\.v2\.b64": 1, r"st\.global\.v2\.b64": 1}),
 }
 """A kernel, and how often instructions are in it; where LLVM may unroll its loop, at least that often."""
 
@@ -299,41 +304,67 @@ def test_the_remainder_is_that_of_c(dtype):
         np.testing.assert_array_equal(found[0], np.fmod(x, y))
 
 
-# ---------------------------------------------------------------- the function that the GPU calls, on the processor
+# ---------------------------------------------------------------- the module for the GPU, on the processor
 
 @pytest.fixture(scope="module")
-def on_processor():
-    """LLVM's module for the GPU, with variables in the places of the numbers of threads and blocks, as code for the processor."""
-    import llvmlite.binding as llvm
-    source = source_of("p0 = pointer_i64(pointers, 0)", "for r in range(start, stop):", "    p0[r] = p0[r] + (stop - start)")
-    module, name = ptx.optimised(source, "sm_80")
-    text = re.sub(r"^(target .*|declare .*sreg.*)$", "", str(module), flags=re.MULTILINE).replace(" addrspace(1)", "")
-    registers = ("tid", "ntid", "ctaid")
-    for register in registers:
-        text = re.sub(rf"(tail )?call[^@]*@llvm.nvvm.read.ptx.sreg.{register}.x\(\)", f"load i32, ptr @{register}", text)
-        text += f"\n@{register} = global i32 0\n"
-    code = llvm.parse_assembly(re.sub(r"ptx_kernel |memory\([^)]*\) ?", "", text))
-    with kernel.lock:
-        engine = kernel._new_engine()
-        engine.add_module(code)
-        engine.finalize_object()
-    call = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(engine.get_function_address(name))
-    yield call, *[ctypes.c_int32.from_address(engine.get_global_value_address(r)) for r in registers]
-    engine.close()
+def counting():
+    return Block(source_of("p0 = pointer_i64(pointers, 0)", "for r in range(start, stop):", "    p0[r] = p0[r] + (stop - start)"))
 
 
 @pytest.mark.parametrize("team", [1, 32, 256])
 @pytest.mark.parametrize("rows, chunk", [(1, 1), (5, 1), (7, 3), (64, 4), (0, 5)])
-def test_each_team_gets_its_rows(on_processor, rows, chunk, team):
-    call, tid, ntid, ctaid = on_processor
-    counts, size = np.zeros(rows + 1, np.int64), 256 if team == 256 else 64
-    pointers, ntid.value = np.array([counts.ctypes.data]), size
-    for block in range(-(-rows // chunk) * team // size + 2):
-        for thread in range(size):
-            ctaid.value, tid.value = block, thread
-            call(pointers.ctypes.data, 0, rows, chunk, team)
+def test_each_team_gets_its_rows(counting, rows, chunk, team):
+    counts = np.zeros(rows + 1, np.int64)
+    counting.run([counts], rows, chunk, team, 256 if team == 256 else 64, together=False)
     of_chunk = [min(chunk, rows - r // chunk * chunk) * team for r in range(rows)]  # every thread of the team adds it up
     assert counts.tolist() == [*of_chunk, 0]
+
+
+def values(dtype: str, count: int) -> np.ndarray:
+    """Numbers all of whose bits matter."""
+    kind = {"f32": "f4", "f64": "f8", "c128": "c16", "bool": "?", "i8": "i1"}[dtype]
+    x, y = np.random.default_rng(5).standard_normal((2, count))
+    return {"c": x + 1j * y, "i": 50 * x, "?": x < 0}.get(kind[0], x).astype(kind)
+
+
+@pytest.mark.parametrize("dtype, team", [("f32", 32), ("c128", 32), ("bool", 32), ("i8", 32), ("f64", 256)])
+def test_threads_exchange_their_values(dtype, team):
+    ways = [("exchange", d) for d in (1, 4, 16, 32, 128) if d < team] + [("shift", d) for d in (1, 5, 31, 64, 300)]
+    source = source_of(*pointers_of(dtype, 2), f"l = lane({team})", "for r in range(start, stop):", f"    x = p0[{team} * r + l]",
+                       *[f"    p1[({len(ways)} * r + {i}) * {team} + l] = {way}_{dtype}(x, {d}, {team})" for i, (way, d) in enumerate(ways)])
+    rows = 2
+    x = values(dtype, rows * team)
+    found = np.zeros((rows, len(ways), team), x.dtype)
+    Block(source).run([x, found], rows, 2, team, team)
+    lane = np.arange(team)
+    for i, (way, d) in enumerate(ways):
+        other = lane ^ d if way == "exchange" else np.where(lane < d, lane, lane - d)
+        np.testing.assert_array_equal(found[:, i], x.reshape(rows, team)[:, other], err_msg=f"{way} {d}")
+
+
+@pytest.mark.parametrize("team", [32, 256])
+def test_all_threads_have_the_sum_of_a_row(team):
+    """As the scheduler writes it: each thread adds up a part, and all add up their sums in one order; with equal bits."""
+    ways = [d for d in (16, 8, 4, 2, 1, 32, 64, 128) if d < team]
+    source = source_of(*pointers_of("f32", 2), "for r in range(start, stop):", "    t = f32(0.0)",
+                       f"    for j in range(lane({team}), 600, {team}):", "        t = plus_f32(t, p0[r * 600 + j])",
+                       *[f"    t = plus_f32(t, exchange_f32(t, {d}, {team}))" for d in ways], f"    p1[r * {team} + lane({team})] = t")
+    x = values("f32", 3 * 600)
+    found = np.zeros((3, team), np.float32)
+    Block(source).run([x, found], 3, 2, team, team)
+    assert (found == found[:, :1]).all()
+    np.testing.assert_allclose(found[:, 0], x.reshape(3, 600).sum(1, dtype=np.float64), rtol=2e-6, atol=1e-5)
+
+
+def test_a_block_shares_memory():
+    source = source_of(*pointers_of("f64", 2), "s = shared_f64(0, 256)", "l = lane(256)", "for r in range(start, stop):",
+                       "    s[l] = p0[256 * r + l]", "    sync(256)", "    x = s[255 - l]", "    sync(256)", "    s[l] = 2.0 * x",
+                       "    sync(256)", "    p1[256 * r + l] = x + s[l ^ 1]", "    sync(256)")
+    x = values("f64", 512)
+    found = np.zeros((2, 256))
+    Block(source).run([x, found], 2, 2, 256, 256)
+    back = x.reshape(2, 256)[:, ::-1]
+    np.testing.assert_array_equal(found, back + 2 * back[:, np.arange(256) ^ 1])
 
 
 # ---------------------------------------------------------------- the cache

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from funcgrad.compiler.access import COMPUTED, GLOBAL, SHARED, PointerType, annotate, pointer_function, storage
+from funcgrad.compiler.access import COMPUTED, GLOBAL, SHARED, PointerType, pointer_function, storage, writing
 
 WARP, BLOCK = 32, 256
 TEAMS = (1, WARP, BLOCK)
@@ -234,7 +234,7 @@ def _atomic(dtype: str, operation: str) -> Any:
         def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
             place = builder.gep(args[0], [args[1]])
             old = builder.atomic_rmw(operation, place, args[2], 'syncscope("device") monotonic')
-            annotate(builder.module, old, pointer)
+            writing(builder.module, old, pointer)
             return old
 
         return number(pointer, types.int64, number), build
