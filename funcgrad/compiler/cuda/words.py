@@ -1,7 +1,7 @@
 """What kernels for a GPU say besides arithmetic and memory: threads that work together.
 
-In: nothing. Out: ``words()``, Numba intrinsics by the names that kernel sources use. T is the literal size of the team, 1, 32 (a
-warp) or 256 (a block). All threads of a team reach a word together, and equally often.
+In: nothing. Out: ``words()``, Numba intrinsics by the names that kernel sources use. T is the literal size of the team, 1, 32
+(a warp) or 256 (a block). All threads of a team reach a word together, and equally often.
 
     t = plus_f64(t, exchange_f64(t, 16, 32))       adds the numbers of the threads lane and lane ^ 16
     p = shared_f32(0, 1024)                        4 KiB that the threads of a block share
