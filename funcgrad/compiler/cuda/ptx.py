@@ -44,7 +44,9 @@ define ptx_kernel void @{name}(i64 %pointers, i64 %sizes, i64 %rows, i64 %chunk,
   %shift = call i64 @llvm.cttz.i64(i64 %team, i1 true)
   %number = lshr i64 %thread, %shift
   %start = mul nuw nsw i64 %number, %chunk
-  %beyond = icmp sge i64 %start, %rows
+  %later = icmp ne i64 %number, 0
+  %past = icmp sge i64 %start, %rows
+  %beyond = and i1 %later, %past
   br i1 %beyond, label %done, label %work
 work:
   %place = alloca ptr
@@ -56,7 +58,8 @@ done:
   ret void
 }}
 """
-"""What the GPU calls: thread t belongs to the team t // team, whose rows these are. The team is a power of two."""
+"""What the GPU calls: thread t belongs to the team t // team, whose rows these are. The team is a power of two. The first runs
+also where there are no rows: it writes what a sum of nothing is."""
 
 
 def entry(source: str, capability: tuple[int, int]) -> tuple[bytes, str]:
