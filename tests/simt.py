@@ -24,6 +24,8 @@ from simt_memory import STORED, Area, Fault, KernelError, Memory, Pointer, Watch
 from simt_text import Code, translated
 from simt_words import TYPES
 
+from funcgrad.compiler.access import SCOPES
+
 LARGEST_BLOCK = 256
 SHARED = 48 << 10
 """Bytes of memory that the threads of a block may share."""
@@ -59,7 +61,7 @@ class Words:
         address = self[slot]
         if aligned and address % 16:
             raise Fault(f"pointer {slot} is not aligned to 16 bytes")
-        return self.run.pointer(kind, address, self.at + slot)
+        return self.run.pointer(kind, address, self.at + slot, slot)
 
 
 # ---------------------------------------------------------------- threads
@@ -79,12 +81,14 @@ class Run:
         self.reads: dict[tuple, list] = {}
         self.writes: dict[tuple, tuple] = {}
 
-    def pointer(self, kind: str, address: int, slot: int) -> Pointer:
-        key = kind, address, slot
+    def pointer(self, kind: str, address: int, number: int, slot: int) -> Pointer:
+        """The pointer with a number in the list; ``slot`` is the one that it is declared for."""
+        key = kind, address, number, slot
         found = self.pointers.get(key)
         if found is None:
             make = Watched if self.memory.watch else Pointer
-            found = self.pointers[key] = make(kind, address, slot, self.memory.area(address), self)
+            found = self.pointers[key] = make(kind, address, number, self.memory.area(address), self,
+                                              slot if slot < SCOPES else None)
         return found
 
     def shared_area(self, kind: str, slot: int, count: int) -> Pointer:
@@ -94,7 +98,7 @@ class Run:
             data = np.full(count * np.dtype(STORED[kind]).itemsize, 0xA5, np.uint8)
             area = Area(0, data, not self.memory.watch, "shared memory")
             make = Watched if self.memory.watch else Pointer
-            found = self.shared[slot] = kind, count, make(kind, 0, f"shared {slot}", area, self)
+            found = self.shared[slot] = kind, count, make(kind, 0, slot, area, self, None)
             if sum(p.count * p.size for _, _, p in self.shared.values()) > self.room:
                 raise Fault(f"a block has {SHARED} bytes of shared memory, of which threads need {SHARED - self.room} to exchange values")
         if found[:2] != (kind, count):
@@ -109,30 +113,43 @@ class Run:
     def read(self, place: tuple, pointer: Pointer, i: int) -> None:
         me, line = self.me, sys._getframe(2).f_lineno
         write = self.writes.get(place)
-        if write is not None and self.concurrent(write[0]):
-            self.race(pointer, i, "reads", line, "wrote", write)
+        if write is not None:
+            if self.concurrent(write[0]):
+                self.race(pointer, i, "reads", line, "wrote", write)
+            self.apart(pointer, i, "wrote", write)
         readers = self.reads.get(place)
         if readers is None:
-            self.reads[place] = [(me, line), None]
+            self.reads[place] = [(me, line, pointer.slot), None]
         elif not self.concurrent(readers[0][0]):
-            readers[0] = me, line
+            readers[0] = me, line, pointer.slot
         elif readers[1] is None or not self.concurrent(readers[1][0]) or readers[0][0][0] == readers[1][0][0]:
-            readers[1] = me, line  # of threads of one team two are enough, and one of another team
+            readers[1] = me, line, pointer.slot  # of threads of one team two are enough, and one of another team
 
     def wrote(self, place: tuple, pointer: Pointer, i: int, value: Any, depth: int = 2) -> None:
         me, line = self.me, sys._getframe(depth).f_lineno
         write = self.writes.get(place)
-        if write is not None and self.concurrent(write[0]) and not (value == write[2] or value != value and write[2] != write[2]):
-            self.race(pointer, i, "writes", line, "wrote", write)  # the same value, as a flag, may come from many
+        if write is not None:
+            if self.concurrent(write[0]) and not (value == write[3] or value != value and write[3] != write[3]):
+                self.race(pointer, i, "writes", line, "wrote", write)  # the same value, as a flag, may come from many
+            self.apart(pointer, i, "wrote", write)
         for reader in self.reads.get(place, ()):
-            if reader is not None and self.concurrent(reader[0]):
-                self.race(pointer, i, "writes", line, "read", reader)
-        self.writes[place] = me, line, value
+            if reader is not None:
+                if self.concurrent(reader[0]):
+                    self.race(pointer, i, "writes", line, "read", reader)
+                self.apart(pointer, i, "read", reader)
+        self.writes[place] = me, line, pointer.slot, value
+
+    def apart(self, pointer: Pointer, i: int, before: str, other: tuple) -> None:
+        """Compiled kernels take pointers of different slots for different memory, if one of them is written."""
+        if pointer.slot != other[2] and pointer.slot is not None and other[2] is not None:
+            raise Fault(f"{pointer} at index {i} is where a pointer of slot {other[2]} {before} in line {other[1]}: "
+                        f"{self.text[other[1] - 1].strip()}\n  pointers of different slots must not overlap")
 
     def race(self, pointer: Pointer, i: int, what: str, line: int, before: str, other: tuple) -> NoReturn:
-        raise Race(f"thread {self.me[1]} {what} pointer {pointer.slot} ({pointer.kind}) at index {i} in line {line}: "
+        raise Race(f"thread {self.me[1]} {what} {pointer} at index {i} in line {line}: "
                    f"{self.text[line - 1].strip()}\n  thread {other[0][1]} {before} it in line {other[1]}: "
                    f"{self.text[other[1] - 1].strip()}")
+
 
 def simulate(source: str, memory: Memory, pointers: Sequence[int], sizes: Sequence[int], rows: int, chunk: int, team: int = 1,
              block: int | None = None) -> None:

@@ -99,16 +99,19 @@ class Memory:
 
 
 class Pointer:
-    """A typed pointer. Every access is checked against the bounds of the array that it points into."""
+    """A typed pointer. Every access is checked against the bounds of the array that it points into.
 
-    def __init__(self, kind: str, address: int, slot: Any, area: Area | None, run: Any):
+    ``number`` is its place in the list of pointers; one with a ``slot`` does not overlap with those of other slots.
+    """
+
+    def __init__(self, kind: str, address: int, number: int, area: Area | None, run: Any, slot: int | None):
         dtype = np.dtype(STORED[kind])
-        self.kind, self.slot, self.area, self.run, self.size = kind, slot, area, run, dtype.itemsize
+        self.kind, self.number, self.area, self.run, self.slot, self.size = kind, number, area, run, slot, dtype.itemsize
         self.data: Any = ()
         self.start = self.count = 0
         if area is not None:
             if (address - area.base) % dtype.itemsize:
-                raise Fault(f"pointer {slot} of {kind} is not aligned: byte {address - area.base} of {area.name}")
+                raise Fault(f"pointer {number} of {kind} is not aligned: byte {address - area.base} of {area.name}")
             self.start, self.count = (address - area.base) // dtype.itemsize, area.data.nbytes // dtype.itemsize
             self.data = area.data[:self.count * dtype.itemsize].view(dtype)
             if dtype.kind in "iub":  # whose elements are Python numbers
@@ -132,7 +135,7 @@ class Pointer:
         self.data[i] = value if self.narrow is None else self.narrow[1](value)
 
     def __str__(self) -> str:
-        return f"pointer {self.slot} ({self.kind}, {self.area.name or 'an array'})" if self.area else f"pointer {self.slot}"
+        return f"pointer {self.number} ({self.kind}, {self.area.name or 'an array'})" if self.area else f"pointer {self.number}"
 
     def outside(self, i: int) -> NoReturn:
         if self.area is None:
