@@ -174,6 +174,11 @@ def choices(x, i):
     return lax.map(lambda k: lax.switch(k % 3, [lambda: fnp.sum(x[k]), lambda: fnp.max(x), lambda: x[0, 0]]), i)
 
 
+def wide_products(x, y):
+    """Each is a product of narrow floats that gives float32."""
+    return lax.dot_general(x, y, (((2,), (1,)), ((0,), (0,))), preferred_element_type=np.float32)
+
+
 def looked_up(table, i):
     return -fnp.mean(fnp.take_along_axis(fg.nn.log_softmax(table[i] @ table.T), i[:, None], axis=1))
 
@@ -182,6 +187,8 @@ PROGRAMS = {
     "layers": (fg.grad(layers, (0, 1, 2, 3)), data(9, 20), data(20, 40), data(40, 33), data(33, 2)),
     "adam": (step_of_adam, data(12, 30), data(12, 30) * 0, data(12, 30) ** 2, data(8, 12)),
     "attention": (fg.grad(attention, (0, 1, 2)), data(2, 11, 9), data(2, 11, 9) * 0.9, data(2, 11, 9) + 1),
+    "products": (lambda x, y: fnp.tanh(x @ y), data(3, 40, 50), data(3, 50, 60)),
+    "wide products": (wide_products, data(3, 40, 50, dtype=fnp.bfloat16), data(3, 50, 60, dtype=fnp.bfloat16)),
     "recurrent": (fg.grad(recurrent, (0, 1)), data(11, 24), data(7, 5)),
     "recurrent batch": (fg.vmap(fg.grad(recurrent), (None, 0)), data(11, 24), data(3, 4, 5)),
     "newton": (newton, abs(data(40)) + 0.1), "newton batch": (fg.vmap(newton), abs(data(3, 40)) + 0.1),
