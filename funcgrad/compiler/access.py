@@ -3,6 +3,7 @@
 In: int64 addresses. Out: Numba intrinsics, by the names that kernel sources use. Imported only when something is compiled.
 
     x = pointer_f32(pointers, 0)        x[i] is a float32 read from memory;  x[i] = value writes it
+    c = local_f32(64, 2)                a list of 64 float32 of this call's own, to be used like x
     n = word(sizes, 3)                  the int64 at position 3
     total = plus_f32(total, x[i])       an addition that may be reordered within the kernel's fixed lanes
 """
@@ -152,6 +153,25 @@ def pointer_function(dtype: str, space: int, alignment: int = 1) -> Any:
     return pointer
 
 
+def _local_function(dtype: str) -> Any:
+    @intrinsic
+    def local(typing: Any, count: Any, slot: Any) -> Any:
+        """A list that lives as long as the call; its length and its slot, which no operand has, are constants."""
+        if not isinstance(count, types.IntegerLiteral) or not isinstance(slot, types.IntegerLiteral):
+            return None
+        kind, size = PointerType(dtype, slot.literal_value), count.literal_value
+
+        def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
+            with builder.goto_entry_block():
+                place = builder.alloca(context.get_value_type(kind).pointee, size)
+            place.align = 64
+            return place
+
+        return kind(count, slot), build
+
+    return local
+
+
 def _place(builder: Any, address: Any, index: Any, kind: ir.Type, space: int) -> Any:
     """The pointer to a number of a list."""
     return builder.gep(builder.inttoptr(address, ir.PointerType(kind, space)), [index])
@@ -293,6 +313,7 @@ def memory(space: int) -> dict[str, Any]:
     found = dict(zip(("word", "set_word", "short"), _words(space) if space else (word, set_word, short), strict=True))
     for dtype, kind in COMPUTED.items():
         found[f"pointer_{dtype}"] = pointer_function(dtype, space)
+        found[f"local_{dtype}"] = _local_function(dtype)
         if isinstance(kind, types.Float):
             found[f"plus_{dtype}"] = _reorderable(kind, "fadd")
             found[f"times_{dtype}"] = _reorderable(kind, "fmul")

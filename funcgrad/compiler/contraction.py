@@ -101,12 +101,12 @@ def product(lhs: View, rhs: View, dimensions: tuple) -> Product | tuple[int, lis
     sizes, steps = batch
     # The order in which the executor has the operands: rhs, lhs, result.
     strides = [s * size for side in (1, 0, 2) for s in steps[side]]
-    return _divided(Product(m, n, k, a, b, sizes, tuple(strides), n), size)
+    return Product(m, n, k, a, b, sizes, tuple(strides), n)
 
 
 def small_product(found: Product, dtype: np.dtype) -> NativeKernel | None:
     """The kernel for a batch of products that are too small for BLAS."""
-    if found.matrices <= 1 or found.row != found.n:
+    if found.matrices <= 1:
         return None
     rhs, lhs = found.strides[:2], found.strides[2:4]
     batch = [(n, x // dtype.itemsize, y // dtype.itemsize) for n, x, y in zip(found.batch, lhs, rhs, strict=True)]
@@ -114,7 +114,7 @@ def small_product(found: Product, dtype: np.dtype) -> NativeKernel | None:
     return small_matmul(dtype, [axis for axis in batch if axis[0] != 1], (found.m, found.k, found.n), *strides)
 
 
-def _divided(whole: Product, size: int) -> Product:
+def divided(whole: Product, size: int) -> Product:
     """A product too large for one thread as blocks of rows or of columns, which threads share.
 
     How many blocks depends on the sizes alone. The threads of OpenBLAS would do the same, but they wait for each other by

@@ -190,7 +190,7 @@ def dot_general_impl(xp: Any, lhs: Any, rhs: Any, *, dimension_numbers: Dimensio
                      preferred_element_type: np.dtype | None) -> Any:
     compute = None
     if preferred_element_type is not None or lhs.dtype not in _AS_THEY_ARE:
-        compute, out_dtype = _compute_dtypes(lhs.dtype, preferred_element_type)
+        compute, out_dtype = compute_dtypes(lhs.dtype, preferred_element_type)
         if compute is not None:
             lhs, rhs = lhs.astype(compute), rhs.astype(compute)
     out = _contract(xp, lhs, rhs, dimension_numbers)
@@ -212,7 +212,7 @@ def _contract(xp: Any, lhs: Any, rhs: Any, dimensions: Dimensions) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _compute_dtypes(dtype: np.dtype, preferred: np.dtype | None) -> tuple[np.dtype | None, np.dtype]:
+def compute_dtypes(dtype: np.dtype, preferred: np.dtype | None) -> tuple[np.dtype | None, np.dtype]:
     """The dtype to compute in (None: the operands' own) and that of the result.
 
     Narrow floats accumulate in float32. Products of 8- and 16-bit integers are exact in float64, where BLAS computes.
@@ -351,7 +351,7 @@ def correlate_valid_shape(x: ShapedArray, window: ShapedArray) -> ShapedArray:
 
 
 def correlate_valid_impl(xp: Any, x: Any, window: Any) -> Any:
-    compute, dtype = _compute_dtypes(x.dtype, None)
+    compute, dtype = compute_dtypes(x.dtype, None)
     if compute is not None:
         x, window = x.astype(compute), window.astype(compute)
     if x.ndim == 1:
