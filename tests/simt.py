@@ -91,6 +91,12 @@ class Run:
                                               slot if slot < SCOPES else None)
         return found
 
+    def local(self, kind: str, count: int) -> Pointer:
+        """A list of this call's own."""
+        data = np.full(count * np.dtype(STORED[kind]).itemsize, 0xA5, np.uint8)
+        make = Watched if self.memory.watch else Pointer
+        return make(kind, 0, -1, Area(0, data, not self.memory.watch, "a list of the call's own"), self, None)
+
     def shared_area(self, kind: str, slot: int, count: int) -> Pointer:
         """Memory of the team that runs now; what another team has left there is not to be read."""
         found = self.shared.get(slot)
@@ -152,15 +158,17 @@ class Run:
 
 
 def simulate(source: str, memory: Memory, pointers: Sequence[int], sizes: Sequence[int], rows: int, chunk: int, team: int = 1,
-             block: int | None = None) -> None:
+             block: int | None = None, processor: bool = False) -> None:
     """Runs a kernel for all chunks of its rows; ``block`` is by default the smallest that has a team.
+
+    Texts for the processor may use a word more, ``local_f64`` and its like.
 
     Threads of the last block without a chunk return at once, so they are left out. The first chunk is run even if there are no
     rows, as on the processor: the partial results of a reduction begin there.
     """
     block = block or max(team, 32)
     assert chunk > 0 and block % team == 0 and block <= LARGEST_BLOCK
-    code = translated(source)
+    code = translated(source, processor)
     if code.teams - {team}:
         raise KernelError(f"the kernel is for teams of {sorted(code.teams)}, and it is launched for {team}")
     if code.shares and (team != 256 or block != team):

@@ -25,7 +25,8 @@ PYTHON = {"range": range, "min": min, "max": max, "abs": abs, "complex": complex
 class Code:
     """A kernel as a Python function of (pointers, sizes, start, stop, lane); a generator if its threads meet."""
 
-    def __init__(self, source: str):
+    def __init__(self, source: str, processor: bool):
+        self.processor = processor
         self.text = source.splitlines()
         tree = ast.parse(source)
         self.scope: dict[str, Any] = {"simt_run": [None], "simt_bool": bool}
@@ -50,13 +51,16 @@ class Code:
         """What a name in the text stands for."""
         if name in PYTHON:
             return PYTHON[name]
+        start, _, dtype = name.rpartition("_")
+        here = self.scope["simt_run"]
+        if start == "local" and self.processor:
+            return lambda count, slot: here[0].local(dtype, count)
         if name not in namespace():
             raise NameError(f"{name} is no word of kernels for a GPU")
-        start, _, dtype = name.rpartition("_")
         if start in ("pointer", "aligned"):
             return lambda pointers, slot: pointers.pointer(dtype, slot, start == "aligned")
         if start == "shared":
-            self.shares, here = True, self.scope["simt_run"]
+            self.shares = True
             return lambda slot, count: here[0].shared_area(dtype, slot, count)
         if start.startswith("atomic_"):
             cast = TYPES[dtype]
@@ -135,5 +139,5 @@ class _Translator(ast.NodeTransformer):
 
 
 @functools.lru_cache(maxsize=4096)
-def translated(source: str) -> Code:
-    return Code(source)
+def translated(source: str, processor: bool = False) -> Code:
+    return Code(source, processor)
