@@ -224,7 +224,7 @@ def test_the_older_half_goes_when_there_are_too_many(tmp_path, monkeypatch):
 
 
 def test_the_key_depends_on_versions_and_processor():
-    machine = cache._machine().decode()
+    machine = cache._machine("").decode()
     assert "\n" in machine and sys.version.split()[0] in machine
 
 

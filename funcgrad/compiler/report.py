@@ -9,12 +9,12 @@ In: a jaxpr. Out: texts that print themselves, and a ``Report``, a dict that doe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from funcgrad import compiler, dtypes, passes
 from funcgrad.compiler.expressions import supported
-from funcgrad.compiler.nodes import Plan, Schedule, Step
+from funcgrad.compiler.nodes import Plan, Schedule, Step, walk
 from funcgrad.compiler.schedule import schedule
 from funcgrad.compiler.view import Buffer, View, row_major
 from funcgrad.core.cost import total
@@ -63,17 +63,6 @@ def schedule_text(jaxpr: Jaxpr, name: str) -> Text:
         elif out.buffer.role in ("input", "const"):
             lines.append(f"out{i} is {label.base(out.buffer)}")
     return Text("\n".join(lines))
-
-
-def walk(steps: Sequence[Step], number: str = "", times: int = 1) -> Iterator[tuple[Step, str, int]]:
-    """All steps, those inside of loops and choices too, with their numbers and how often they run (a while loop: once)."""
-    for i, step in enumerate(steps, 1):
-        yield step, f"{number}{i}", times
-        if isinstance(step.kernel, Plan):
-            inside = times * max(step.kernel.length, 1) if step.kernel.kind == "loop" else times
-            for j, (part, _) in enumerate(step.kernel.parts):
-                letter = "abcdefghijklmnopqrstuvwxyz"[j % 26] if len(step.kernel.parts) > 1 else ""
-                yield from walk(part, f"{number}{i}{letter}.", inside)
 
 
 def _step_lines(steps: Sequence[Step], number: str, label: Labels) -> list[str]:
