@@ -111,6 +111,21 @@ def test_attention_is_a_batch_of_strided_products():
         8, 4, 512, 64, 128, 128 * 128, 2 * 128 * 512]
 
 
+def test_a_result_is_written_in_the_order_in_which_it_is_read(no_fused_sums):
+    def f(weights, values, w):
+        return fnp.einsum("bhqk,bkhd->bqhd", weights, values).reshape(2, 5, 12) @ w
+
+    args = random(2, 3, 5, 6), random(2, 6, 3, 4), random(12, 7)
+    kinds, (product, _) = steps(f, *args)
+    assert kinds == ["gemm", "gemm"] and (product["ldc"], product["stride_c"], product["step_c"]) == (12, 4, 4 * 5 * 12)
+    assert_as_interpreted(f, *args)
+    assert_as_interpreted(lambda *args: fnp.einsum("bhqk,bkhd->bqhd", *args), *args[:2])
+    assert_as_interpreted(lambda a, b: fnp.einsum("bhqk,bkhd->bqhd", a, b) + fnp.einsum("bqkh,bkhd->bqhd", fnp.moveaxis(a, 1, 3), b),
+                          *args[:2])
+    assert_as_interpreted(lambda a, b: fnp.einsum("bhqk,bkhd->dhbq", a, b), *args[:2])
+    assert_as_interpreted(lambda a, b: fnp.tanh(fnp.einsum("bhqk,bkhd->hbqd", a, b)), *args[:2])
+
+
 @pytest.mark.parametrize("shapes", [((100000, 4), (4, 8)), ((3000, 4, 4), (3000, 4, 4)), ((300, 200), (200,)), ((16, 256), (256, 16)),
                                     ((50, 1), (1, 60))])
 def test_products_that_are_sums_of_a_fused_kernel(shapes):
