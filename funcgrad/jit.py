@@ -27,6 +27,7 @@ from funcgrad.core.stage import Compiled, StageTrace, as_value, eval_jaxpr, stag
 from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked, plainly
 from funcgrad.core.types import Zero
 from funcgrad.errors import message, user_source
+from funcgrad.ops.options import Precision, as_precision, default_precision
 from funcgrad.retracing import Signature, Traces
 from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, borrow, never
 from funcgrad.transforms.arguments import FlatFunction, Selection, argument_names, function_name, leaf_paths
@@ -42,7 +43,8 @@ from funcgrad.tree import keystr, tree_flatten, tree_flatten_with_path, tree_unf
 STRUCTURES = 64
 """Argument structures that one jitted function has fast code for."""
 
-_enabled: ContextVar[bool] = ContextVar("jit_enabled", default=True)
+_enabled: ContextVar[bool | Precision] = ContextVar("jit_enabled", default=True)
+"""Whether programs are staged; a precision where it is another one than usual."""
 
 
 def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | None = None,
@@ -97,8 +99,9 @@ class Jitted:
         self._traces = Traces(fun)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not _enabled.get():
-            return self._fun(*args, **kwargs)
+        enabled = _enabled.get()
+        if enabled is not True:
+            return self._other_precision(args, kwargs) if enabled else self._fun(*args, **kwargs)
         if current_trace.get() is not EVAL:
             return self._bind(args, kwargs)
         result = self._call(args, kwargs)
@@ -125,6 +128,17 @@ class Jitted:
             self._donate(args, kwargs, outs)
         return program.join(outs)
 
+    def _other_precision(self, args: tuple, kwargs: dict) -> Any:
+        """The call within ``default_matmul_precision``: the program is looked up by the precision too."""
+        if current_trace.get() is not EVAL:
+            return self._bind(args, kwargs)
+        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        program, leaves, borrowed, _ = self._look_up(dynamic, statics, args, kwargs)
+        outs = program.run(leaves, borrowed, function_name(self._fun) if self._donated else "")
+        if self._donated:
+            self._donate(args, kwargs, outs)
+        return tree_unflatten(program.out_tree, outs)
+
     def _look_up(self, dynamic: tuple, statics: tuple | None, args: tuple, kwargs: dict) -> tuple:
         """The program for concrete arguments whose structure is not that of the last call, or whose types are new."""
         leaves, tree = tree_flatten(dynamic)
@@ -138,6 +152,8 @@ class Jitted:
         if program.captured:
             raise leaked(program.captured[0])
         known = self._known.get(tree)
+        if _enabled.get() is not True:
+            return program, leaves, borrowed, known
         if known is None:
             if len(self._known) >= STRUCTURES:
                 self._known.clear()
@@ -251,7 +267,8 @@ class Jitted:
 
     def _program(self, leaves: list[Any], tree: Any, args: tuple, kwargs: dict, statics: tuple | None) -> Program:
         trace = current_trace.get()
-        key = (tree, tuple([typed(x.aval) for x in leaves]), statics, () if trace is EVAL else trace.axis_env())
+        key = (tree, tuple([typed(x.aval) for x in leaves]), statics, () if trace is EVAL else trace.axis_env(),
+               default_precision.get())
         program = self._programs.get(key)
         if program is not None:
             self._hits += 1
@@ -404,11 +421,42 @@ class Lowered:
 @contextmanager
 def disable_jit(disable: bool = True) -> Iterator[None]:
     """Inside, jitted functions run as plain Python, so that a debugger stops in them with concrete values."""
-    token = _enabled.set(not disable)
+    token = _enabled.set(not disable and _staging())
     try:
         yield
     finally:
         _enabled.reset(token)
+
+
+@contextmanager
+def default_matmul_precision(new_val: Any = None) -> Iterator[None]:
+    """Inside, products that say no ``precision`` have this one, in jitted functions too: they are traced for it.
+
+    Args:
+      new_val: "high" or "tensorfloat32" for products of float32 that a GPU may compute with operands of 10 bits; "highest",
+        "float32" or None for full precision. Elsewhere than on a GPU it changes no result.
+
+    >>> import funcgrad as fg, funcgrad.numpy as fnp
+    >>> x = fnp.ones((2, 2), "float32")
+    >>> with fg.default_matmul_precision("tensorfloat32"):
+    ...     print(fg.make_jaxpr(lambda x: x @ x)(x).equations[0].params["precision"])
+    tensorfloat32
+    """
+    found = as_precision(new_val)
+    found = found if found is Precision.HIGH else Precision.DEFAULT
+    token = default_precision.set(found)
+    enabled = _enabled.set(_enabled.get() and _staging())
+    try:
+        yield
+    finally:
+        _enabled.reset(enabled)
+        default_precision.reset(token)
+
+
+def _staging() -> bool | Precision:
+    """True where programs are staged for the usual precision."""
+    found = default_precision.get()
+    return True if found is Precision.DEFAULT else found
 
 
 @contextmanager

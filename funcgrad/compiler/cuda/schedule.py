@@ -6,6 +6,7 @@ In: a jaxpr after the passes. Out: a ``Schedule`` as for the processor, whose ke
 """
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,11 @@ class CudaScheduler(Scheduler):
     def expressible(self, equation: Equation) -> bool:
         """Functions of SciPy's machine code are not there: CuPy has their like."""
         return expressible(equation, without="scipy_")
+
+    @functools.cached_property
+    def reader(self) -> dict[Atom, Equation]:
+        """The equation that reads a value, of those with one reader."""
+        return {atom: equation for equation in self.jaxpr.equations for atom in equation.inputs if type(atom) is Var}
 
     def contract(self, equation: Equation) -> bool:
         return contraction.contract(self, equation)
