@@ -24,7 +24,7 @@ from funcgrad.compiler.natives.windows import Text, plus, raw
 WARP = 32
 """Threads that share a window or a place: neighbours in memory are its channels."""
 CACHED_WINDOWS, LARGEST_WINDOWS, MOST_PIECES = 1 << 25, 1 << 28, 64
-"""Bytes of windows at a time: what the second cache of a GPU holds; but in not too many pieces, and never more than the latter."""
+"""Bytes of windows at a time: what the second cache of a GPU holds; more where pieces would be many, up to the latter."""
 FEW_CHANNELS = 64
 """Products of a group's input and output channels up to which a matrix product would leave most threads without work."""
 TEAMS = 1 << 12
