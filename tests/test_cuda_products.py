@@ -126,6 +126,13 @@ def test_a_result_is_written_in_the_order_in_which_it_is_read(no_fused_sums):
     assert_as_interpreted(lambda a, b: fnp.tanh(fnp.einsum("bhqk,bkhd->hbqd", a, b)), *args[:2])
 
 
+def test_what_cublas_does_not_take_is_a_fused_sum(no_fused_sums):
+    f = lambda x, y: fnp.einsum("abmk,bkn->bamn", x[..., ::-1], y[::-1])  # noqa: E731  a batch from its end
+    args = random(2, 3, 4, 5), random(3, 5, 4)
+    assert "gemm" not in steps(f, *args)[0]
+    assert_as_interpreted(f, *args)
+
+
 @pytest.mark.parametrize("shapes", [((100000, 4), (4, 8)), ((3000, 4, 4), (3000, 4, 4)), ((300, 200), (200,)), ((16, 256), (256, 16)),
                                     ((50, 1), (1, 60))])
 def test_products_that_are_sums_of_a_fused_kernel(shapes):

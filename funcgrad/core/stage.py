@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.core.array import DeviceArray, aval_of, owned
+from funcgrad.core import device as devices
+from funcgrad.core.array import DeviceArray, aval_of, on_device, owned
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, current_path
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import EVAL, Trace, Tracer, check_alive, current, current_trace, tracing
@@ -196,16 +197,16 @@ class _Program:
 
 
 def as_value(x: Any) -> Any:
-    """A concrete input as an Array over a buffer of its own; Python scalars become weakly typed.
+    """A concrete input as an Array over a buffer of its own, on the default device; Python scalars become weakly typed.
 
     Raises TypeError for anything but arrays and numbers.
     """
     if isinstance(x, DeviceArray | Tracer):
         return x
     aval = aval_of(x)
-    if isinstance(x, np.ndarray):
-        return owned(x)
-    return DeviceArray(aval.dtype.type(x), aval.weak_type)
+    value = owned(x) if isinstance(x, np.ndarray) else DeviceArray(aval.dtype.type(x), aval.weak_type)
+    device = devices.default()
+    return value if device is None else on_device(value, device)
 
 
 def typed(aval: ShapedArray) -> ShapedArray:
