@@ -53,8 +53,21 @@ def unless_the_same(aval: ShapedArray) -> NativeKernel:
     y = pointer_{name}(pointers, 1)
     n = word(sizes, 0)
     if word(pointers, 0) != word(pointers, 1):
-        for j in range(start * {piece} + lane({BLOCK}), min(stop * {piece}, n), {BLOCK}):
+        high = min(stop * {piece}, n)
+        j = start * {piece} + lane({BLOCK})
+        while j + {3 * BLOCK} < high:
+            v0 = x[j]
+            v1 = x[j + {BLOCK}]
+            v2 = x[j + {2 * BLOCK}]
+            v3 = x[j + {3 * BLOCK}]
+            y[j] = v0
+            y[j + {BLOCK}] = v1
+            y[j + {2 * BLOCK}] = v2
+            y[j + {3 * BLOCK}] = v3
+            j = j + {4 * BLOCK}
+        while j < high:
             y[j] = x[j]
+            j = j + {BLOCK}
 """
     rows = max(-(-aval.size // piece), 1)
     return NativeKernel(source, [aval.size], rows, max(-(-rows // (8 * ROWS)), 1), overwrites=0, team=BLOCK)
