@@ -3,8 +3,8 @@
 In: an equation of ``cumsum`` or its like. Out: a kernel. Along the last axis a team of threads walks a line, tile by tile: each
 thread combines a few neighbours, and exchanges with the others over the bits of their numbers, after which it knows what stands
 before it and what all of the tile is. Along another axis each thread walks a lane. Where lines are too few, they are cut into
-pieces: a first kernel leaves what each piece combines to, a second one does this operation with these, and the third goes over the
-pieces, each of which starts with what comes before.
+pieces: a first kernel leaves what each piece combines to, a second one does this operation with these, and the third goes
+over the pieces, each of which starts with what comes before.
 
     cumsum of f32[8,100000]:    48 pieces of a line; a block adds up each; running sums of f32[8,48]; a block for each again
 
@@ -31,7 +31,7 @@ EACH = 4
 
 @dataclass(frozen=True)
 class Scan:
-    """One operation on ``x[outer, n, inner]``: element i of a line is at ``first + i * step``; narrow floats are wide inside."""
+    """One operation on ``x[outer, n, inner]``: narrow floats are wide inside."""
 
     dtype: np.dtype
     combine: str
@@ -55,8 +55,8 @@ def build(equation: Equation) -> NativeKernel | None:
     """The kernel of a cumulative operation; complex numbers have no order, and integers no logarithm: the host's."""
     x, = equation.inputs
     dtype, shape, axis = x.aval.dtype, x.aval.shape, equation.params["axis"]
-    template = next((t for kinds, t in COMBINE[equation.primitive.code.arguments["combine"]].items() if dtypes.kind(dtype) in kinds),
-                    None)
+    templates = COMBINE[equation.primitive.code.arguments["combine"]]
+    template = next((t for kinds, t in templates.items() if dtypes.kind(dtype) in kinds), None)
     if template is None or type(x) is Literal:
         return None
     if not x.aval.size:
@@ -141,7 +141,8 @@ def _tiles(scan: Scan, part: str, before: str | None, team: int) -> list[str]:
     started = "b > low" if before is None else "b + piece > low"
     if part == "totals":
         tile += [f"carry = {scan.joined('carry', 'total')} if b > low else total"]
-        return ["carry = x[at]", f"for b in range(low, high, {team * EACH}):", *indented(tile), f"if lane({team}) == 0:", "    y[r] = carry"]
+        end = [f"if lane({team}) == 0:", "    y[r] = carry"]
+        return ["carry = x[at]", f"for b in range(low, high, {team * EACH}):", *indented(tile), *end]
     tile += [f"if {started}:", f"    before = {scan.joined('carry', 'before')} if lane({team}) > 0 else carry",
              f"    carry = {scan.joined('carry', 'total')}", "else:", "    carry = total",
              f"if (lane({team}) > 0) | ({started}):", *[f"    v{k} = {scan.joined('before', f'v{k}')}" for k in every]]

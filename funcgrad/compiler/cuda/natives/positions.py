@@ -1,8 +1,8 @@
 """The positions of the largest or the smallest elements along one axis.
 
-In: an equation of ``argmax`` or ``argmin``. Out: a kernel. Along the last axis a team of threads searches a line, each thread every
-32nd or 256th element, and then exchanges what it found; along another axis each thread searches a lane. Of equal elements the first
-counts, whoever found it. Where lines are too few they are cut into pieces, whose positions a second kernel compares.
+In: an equation of ``argmax`` or ``argmin``. Out: a kernel. Along the last axis a team of threads searches a line, each thread
+every 32nd or 256th element, and then exchanges what it found; along another axis each thread searches a lane. Of equal elements
+the first counts, whoever found it. Where lines are too few they are cut into pieces, whose positions a second kernel compares.
 
     argmax of f32[4]:    [1, 3, nan, 3] gives 2, for the first NaN is larger than all
 """
@@ -68,8 +68,9 @@ def _search(dtype: np.dtype, largest: bool, shape: tuple[int, int, int], parts: 
             *at_once(f"lane({team}) + {team}" if team > 1 else "1", "size", team, f"x[at + ({index('{i}')}) * inner]",
                      [f"if {_better(dtype, largest, '{v}', 'm')}:", "    m = {v}", f"    k = {index('{i}')}"])]
     for d in distances(team):
+        equal = f"(not ({_better(dtype, largest, 'm', 'v')}))"
         body += [f"v = exchange_{value}(m, {d}, {team})", f"i = exchange_i64(k, {d}, {team})",
-                 f"if ({_better(dtype, largest, 'v', 'm')}) | ((not ({_better(dtype, largest, 'm', 'v')})) & (i < k)):", "    m = v", "    k = i"]
+                 f"if ({_better(dtype, largest, 'v', 'm')}) | ({equal} & (i < k)):", "    m = v", "    k = i"]
     body += [f"if lane({team}) == 0:", f"    y[r] = {out}(k)"] if team > 1 else [f"y[r] = {out}(k)"]
     return NativeKernel(text([*lines, "for r in range(start, stop):", *indented(body)]), sizes, outer * parts * inner, 1,
                         before=before, team=team)
@@ -78,4 +79,6 @@ def _search(dtype: np.dtype, largest: bool, shape: tuple[int, int, int], parts: 
 def _better(dtype: np.dtype, largest: bool, new: str, old: str) -> str:
     """Whether an element is more extreme than another one."""
     sign = ">" if largest else "<"
-    return f"({new} {sign} {old}) | (({new} != {new}) & ({old} == {old}))" if dtypes.kind(dtype) == "f" else f"{new} {sign} {old}"
+    if dtypes.kind(dtype) != "f":
+        return f"{new} {sign} {old}"
+    return f"({new} {sign} {old}) | (({new} != {new}) & ({old} == {old}))"

@@ -1,7 +1,7 @@
 """Reading at computed places: gather, dynamic_slice, take_along.
 
-In: an equation and the views of its operands. Out: a ``NativeKernel`` that writes its result from the first element to the last.
-Where windows are wide, a team of threads reads each of them side by side; else each element is a row, and has a thread.
+In: an equation and the views of its operands. Out: a ``NativeKernel`` that writes its result from the first element to the
+last. Where windows are wide, a team of threads reads each of them side by side; else each element is a row, and has a thread.
 
     x[i], f32[50000,768] by i64[8192]:    8192 rows, a warp for each;  for j in range(lane(32), n3, 32): ...
 """
@@ -25,7 +25,8 @@ PIECE = 4096
 """An inner loop longer than twice this is divided among teams."""
 
 
-def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[Component], mode: str, fill: Any) -> NativeKernel:
+def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[Component], mode: str,
+             fill: Any) -> NativeKernel:
     """The kernel that writes the elements of all axes in order; strides are those of the operand and of the index."""
     dtype, slots = equation.outs[0].aval.dtype, sum(s is not None for s in slots_of(equation))
     text.pointer("x", raw(dtype), 0)
@@ -63,7 +64,8 @@ def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[
     if mode == "raise":
         text.open("if bad:")
         text.add("failed[0] = 1")
-    return NativeKernel(text.source(), text.sizes, math.prod([axis.size for axis in outer]), 1, can_fail=mode == "raise", team=team)
+    rows = math.prod([axis.size for axis in outer])
+    return NativeKernel(text.source(), text.sizes, rows, 1, can_fail=mode == "raise", team=team)
 
 
 def _copied(text: Text, inner: Axis, low: str, high: str, team: int, mode: str) -> None:

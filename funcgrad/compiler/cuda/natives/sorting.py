@@ -1,7 +1,7 @@
 """The largest elements of lines, and the sorting of short lines.
 
-In: an equation of ``sort`` or ``top_k``. Out: a kernel, or None: CuPy sorts long lines. Short lines have a thread each, as on the
-processor. For the largest elements of a longer line a team of threads searches it once for each of them: for the largest of
+In: an equation of ``sort`` or ``top_k``. Out: a kernel, or None: CuPy sorts long lines. Short lines have a thread each, as on
+the processor. For the largest elements of a longer line a team of threads searches it once for each of them: for the largest of
 those that stand behind the one found before. So nothing is kept but what was found last.
 
     top_k of f32[5] with k=2:    [1, 4, nan, 4, 2] gives [nan, 4] at [2, 1]
@@ -42,8 +42,9 @@ def top_k(equation: Equation) -> NativeKernel | None:
         f"behind = (c == 0) | {larger('last', '{v}')} | ((not {larger('{v}', 'last')}) & (place < {{i}}))",
         f"if behind & ((best == n) | {larger('{v}', 'm')}):", "    m = {v}", "    best = {i}"])]
     for d in distances(team):
+        better = f"(best == n) | {larger('v', 'm')} | ((not {larger('m', 'v')}) & (j < best))"
         search += [f"v = exchange_{value}(m, {d}, {team})", f"j = exchange_i64(best, {d}, {team})",
-                   f"if (j < n) & ((best == n) | {larger('v', 'm')} | ((not {larger('m', 'v')}) & (j < best))):", "    m = v", "    best = j"]
-    body = ["at = r * n", "last = x[at]", "place = 0", "for c in range(k):", *indented(search), "    last = m", "    place = best",
-            f"    if lane({team}) == 0:", "        y[r * k + c] = m", "        z[r * k + c] = i32(best)"]
+                   f"if (j < n) & ({better}):", "    m = v", "    best = j"]
+    body = ["at = r * n", "last = x[at]", "place = 0", "for c in range(k):", *indented(search), "    last = m",
+            "    place = best", f"    if lane({team}) == 0:", "        y[r * k + c] = m", "        z[r * k + c] = i32(best)"]
     return NativeKernel(text([*lines, "for r in range(start, stop):", *indented(body)]), sizes, rows, 1, team=team)

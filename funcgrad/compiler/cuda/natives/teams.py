@@ -18,7 +18,7 @@ STEPS = 64
 AT_ONCE = 4
 """Elements that a thread loads before it uses the first of them."""
 ROWS = 512
-"""Teams of a block that keep a GPU busy: rows are divided up to this number. Fixed, so that results do not depend on the GPU."""
+"""Teams of a block that keep a GPU busy: rows are divided up to this number. Fixed, so that results depend on sizes alone."""
 
 
 def team_for(work: int) -> int:
