@@ -52,7 +52,7 @@ from funcgrad.devices import (
     process_indices,
     set_default_device,
 )
-from funcgrad.jit import disable_jit, eager, jit
+from funcgrad.jit import default_matmul_precision, disable_jit, eager, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
 from funcgrad.timing import timeit
@@ -101,7 +101,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Array", "Device", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache", "check",
     "checkpoint", "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost", "cuda",
-    "custom_derivatives", "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "default_device", "device_count",
+    "custom_derivatives", "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "default_device",
+    "default_matmul_precision", "device_count",
     "device_get", "device_put", "devices", "disable_jit", "doctor", "draw", "dtypes", "eager", "effects_barrier",
     "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan", "flatten_util", "float0",
     "grad", "hessian", "hvp", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",

@@ -29,6 +29,7 @@ from funcgrad.core.stage import Compiled, StageTrace, as_value, eval_jaxpr, stag
 from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked, plainly
 from funcgrad.core.types import Zero
 from funcgrad.errors import message, user_source
+from funcgrad.ops.options import Precision, as_precision, default_precision
 from funcgrad.retracing import Signature, Traces
 from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, borrow, never
 from funcgrad.transforms.arguments import FlatFunction, Selection, argument_names, function_name, leaf_paths
@@ -111,7 +112,7 @@ class Jitted:
         if result is not None:
             self._hits += 1
             return result
-        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        dynamic, statics = self._parts(args, kwargs)
         known, borrowed, program = self._last, (), None
         leaves = list(args) if known.flat == len(args) and not kwargs and statics is None else known.split(dynamic)
         if leaves is not None:
@@ -134,7 +135,7 @@ class Jitted:
                 self._call = self._call_on_gpu
         else:
             outs = program.run(leaves, borrowed, function)
-            if self._short and not borrowed:
+            if self._short and not borrowed and not devices.unusual:
                 self._call = program.call(known, leaves)
         if self._donated:
             self._donate(args, kwargs, outs)
@@ -164,7 +165,7 @@ class Jitted:
     def _bind(self, args: tuple, kwargs: dict) -> Any:
         """The call under a transformation."""
         trace = current_trace.get()
-        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        dynamic, statics = self._parts(args, kwargs)
         leaves, tree = tree_flatten(dynamic)
         for i, x in enumerate(leaves):
             if not isinstance(x, Array):
@@ -232,8 +233,16 @@ class Jitted:
 
     def prepare(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, traced if it has to be, but not compiled."""
-        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        dynamic, statics = self._parts(args, kwargs)
         return self._look_up(dynamic, statics, args, kwargs)[0]
+
+    def _parts(self, args: tuple, kwargs: dict) -> tuple[tuple, tuple | None]:
+        """The dynamic arguments, and what else a program is for: the static ones, and a precision that is not the usual one."""
+        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        precision = default_precision.get()
+        if precision is Precision.DEFAULT:
+            return dynamic, statics
+        return dynamic, (*(statics or ()), ("default_matmul_precision", Precision, precision))
 
     def _split(self, args: tuple, kwargs: dict) -> tuple[tuple, tuple]:
         """The dynamic arguments, and the static ones as a hashable key."""
@@ -441,6 +450,30 @@ def disable_jit(disable: bool = True) -> Iterator[None]:
     finally:
         devices.unusually(-1)
         _enabled.reset(token)
+
+
+@contextmanager
+def default_matmul_precision(new_val: Any = None) -> Iterator[None]:
+    """Inside, products that say no ``precision`` have this one, in jitted functions too: they are traced for it.
+
+    Args:
+      new_val: "high" or "tensorfloat32" for products of float32 that a GPU may compute with operands of 10 bits; "highest",
+        "float32" or None for full precision. Elsewhere than on a GPU it changes no result.
+
+    >>> import funcgrad as fg, funcgrad.numpy as fnp
+    >>> x = fnp.ones((2, 2), "float32")
+    >>> with fg.default_matmul_precision("tensorfloat32"):
+    ...     print(fg.make_jaxpr(lambda x: x @ x)(x).equations[0].params["precision"])
+    tensorfloat32
+    """
+    found = as_precision(new_val)
+    token = default_precision.set(found if found is Precision.HIGH else Precision.DEFAULT)
+    devices.unusually(1)
+    try:
+        yield
+    finally:
+        devices.unusually(-1)
+        default_precision.reset(token)
 
 
 @contextmanager

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from fake_cublas import FakeCublas
 from simt import KernelError, Memory, simulate
 
 from funcgrad import passes
+from funcgrad.compiler.cuda.contraction import Gemm, launch, record
 from funcgrad.compiler.nodes import Plan, Step
 from funcgrad.compiler.program import buffer_of
 from funcgrad.compiler.schedule import schedule
@@ -26,14 +28,14 @@ from funcgrad.core.trace import EVAL, current
 
 def run_schedule(jaxpr: Jaxpr, args: Sequence[Any], target: str = "cuda", watch: bool = True) -> list[np.ndarray]:
     """The results of a program. An invalid operand, such as an index out of bounds, is a ``KernelError``."""
-    return Program(schedule(passes.run(jaxpr), target), watch).run(args)
+    return Program(schedule(passes.run(jaxpr), target), watch, target == "cpu").run(args)
 
 
 class Program:
     """A schedule that can be run once."""
 
-    def __init__(self, plan: Any, watch: bool = True):
-        self.plan, self.memory = plan, Memory(watch)
+    def __init__(self, plan: Any, watch: bool = True, processor: bool = False):
+        self.plan, self.memory, self.processor = plan, Memory(watch), processor
         self.bases: dict[Buffer, int] = {}
         self.kept: list[np.ndarray] = []
 
@@ -85,7 +87,8 @@ class Program:
     def kernel(self, step: Step) -> None:
         k = step.kernel
         try:
-            simulate(k.source, self.memory, [self.address(v) for v in k.operands], k.sizes, k.rows, k.chunk, k.team)
+            simulate(k.source, self.memory, [self.address(v) for v in k.operands], k.sizes, k.rows, k.chunk, k.team,
+                     processor=self.processor)
         except KernelError as error:
             error.args = (f"{error}\nin the kernel of {k.rows} rows in chunks of {k.chunk}, sizes {k.sizes}\n{k.source}",)
             raise
@@ -96,18 +99,18 @@ class Program:
         """Each matrix of the batch. Reads are rhs and lhs in this order, as BLAS has them; strides of the batch are in bytes."""
         p, views = step.kernel, (*step.reads[:2], *step.writes)
         b, a, c = [self.address(v) for v in views]
-        b_type, a_type, c_type = [v.buffer.dtype for v in views]
-        wide = np.result_type(c_type, np.float32)  # narrow floats are added up in float32
+        if isinstance(p, Gemm):
+            launch(FakeCublas(self.memory.view), 0, record(step), b, a, c)
+            return
+        dtype = views[2].buffer.dtype
         for i in range(p.matrices):
             m, n = [p.last[1] if p.last[0] == axis and i == p.matrices - 1 else whole for axis, whole in (("m", p.m), ("n", p.n))]
             outer, inner = divmod(i, p.batch[1])
             at = [outer * p.strides[2 * k] + inner * p.strides[2 * k + 1] for k in range(3)]
-            lhs = self.matrix(a + at[1], a_type, (m, p.k), *p.lhs).astype(wide)
-            rhs = self.matrix(b + at[0], b_type, (p.k, n), *p.rhs).astype(wide)
-            product = lhs @ rhs
+            product = self.matrix(a + at[1], dtype, (m, p.k), *p.lhs) @ self.matrix(b + at[0], dtype, (p.k, n), *p.rhs)
             if p.onto:
-                product = product + self.matrix(c + at[2], c_type, (m, n), "N", p.row)
-            self.matrix(c + at[2], c_type, (m, n), "N", p.row, True)[...] = product
+                product = product + self.matrix(c + at[2], dtype, (m, n), "N", p.row)
+            self.matrix(c + at[2], dtype, (m, n), "N", p.row, True)[...] = product
 
     def matrix(self, address: int, dtype: np.dtype, shape: tuple[int, int], flag: str, row: int, write: bool = False) -> np.ndarray:
         """A matrix whose rows, or with the flag T whose columns, are ``row`` elements apart."""

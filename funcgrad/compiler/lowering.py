@@ -155,7 +155,7 @@ class Lowering(Fusion):
             else:
                 rhs, dimensions = self.regrouped(rhs, dimensions, 1, order)
             found = product(self.views[lhs], self.views[rhs], dimensions)
-        return lhs, rhs, found
+        return lhs, rhs, found  # type: ignore[return-value]
 
     def accumulate(self, equation: Equation) -> bool:
         """A sum of two matrix products, or of such sums, that nobody else reads: one is added to the memory of the other."""

@@ -11,15 +11,16 @@ with ``precision="tensorfloat32"`` its operands are rounded to 10 bits, as tenso
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.compiler.contraction import Product
+from funcgrad.compiler.contraction import Product, product
 from funcgrad.compiler.expressions import computed, stored, supported
 from funcgrad.compiler.nodes import Node, Step
+from funcgrad.compiler.view import View, row_major
 from funcgrad.core.jaxpr import Atom, Equation, Literal, Var
 from funcgrad.core.types import shaped_array
 from funcgrad.ops.contraction import compute_dtypes
@@ -68,18 +69,42 @@ def contract(scheduler: Any, equation: Equation) -> bool:
         dtype = compute_dtypes(dtype, out.aval.dtype)[0] or dtype
         lhs, rhs = converted(scheduler, lhs, dtype), converted(scheduler, rhs, dtype)
     target = out if reads_as_it_is(dtype, out.aval.dtype) else Var(shaped_array(out.aval.shape, dtype))
-    found = None
-    if not is_small(scheduler.views[lhs], scheduler.views[rhs], dimensions):
-        lhs, rhs, found = scheduler.matrices(lhs, rhs, dimensions)
-    if found is not None and within_limits(found):
-        tf32 = dtype == np.float32 and "precision" in equation.params
-        gemm = Gemm(*[getattr(found, f.name) for f in fields(Product)], tf32=tf32)
-        scheduler.alone(Node((rhs, lhs), (target,), "gemm", gemm, equation=equation))
-    else:
+    if is_small(scheduler.views[lhs], scheduler.views[rhs], dimensions) \
+            or not by_cublas(scheduler, equation, lhs, rhs, target, "precision" in equation.params):
         scheduler.multiply_and_add(lhs, rhs, target, dimensions)
     if target is not out:
         scheduler.fuse(Node((target,), (out,), "map", conversion(dtype, out.aval.dtype)))
     return True
+
+
+def by_cublas(scheduler: Any, equation: Equation, lhs: Var, rhs: Var, target: Var, tf32: bool) -> bool:
+    """Makes a product of cuBLAS, unless one of its numbers is beyond what cuBLAS takes."""
+    dimensions = equation.params["dimension_numbers"]
+    layout = as_read(scheduler, equation.outs[0])
+    found = layout and product(scheduler.views[lhs], scheduler.views[rhs], dimensions, layout)
+    if not isinstance(found, Product):
+        layout = None
+        lhs, rhs, found = scheduler.matrices(lhs, rhs, dimensions)
+    if not within_limits(found):
+        return False
+    wider = target.aval.dtype.itemsize // lhs.aval.dtype.itemsize  # the strides of a batch are in bytes
+    found = replace(found, strides=(*found.strides[:4], *[wider * s for s in found.strides[4:]]))
+    gemm = Gemm(*[getattr(found, f.name) for f in fields(Product)], tf32=tf32 and stored(lhs.aval.dtype) in ("f32", "c64"))
+    scheduler.alone(Node((rhs, lhs), (target,), "gemm", gemm, equation=equation))
+    if layout is not None:
+        scheduler.views[target] = View(scheduler.views[target].buffer, layout.shape, layout.strides)
+    return True
+
+
+def as_read(scheduler: Any, out: Var) -> View | None:
+    """Where a result lies that is only read with its axes in another order: so that it is row-major then, without a copy."""
+    reader = scheduler.reader.get(out) if scheduler.uses[out] == 1 else None
+    order = None if reader is None else reader.params.get("permutation")
+    if order is None:
+        return None
+    shape = out.aval.shape
+    strides = dict(zip(order, row_major([shape[d] for d in order]), strict=True))
+    return View(None, shape, tuple([strides[d] for d in range(len(shape))]))
 
 
 def reads_as_it_is(dtype: np.dtype, out: np.dtype) -> bool:

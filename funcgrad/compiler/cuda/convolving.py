@@ -23,8 +23,8 @@ from funcgrad.compiler.natives.windows import Text, plus, raw
 
 WARP = 32
 """Threads that share a window or a place: neighbours in memory are its channels."""
-LARGEST_WINDOWS = 1 << 28
-"""Bytes of windows at a time."""
+CACHED_WINDOWS, LARGEST_WINDOWS, MOST_PIECES = 1 << 25, 1 << 28, 64
+"""Bytes of windows at a time: what the second cache of a GPU holds; more where pieces would be many, up to the latter."""
 FEW_CHANNELS = 64
 """Products of a group's input and output channels up to which a matrix product would leave most threads without work."""
 TEAMS = 1 << 12
@@ -83,9 +83,10 @@ class Problem:
     def pieces(self) -> Iterator[tuple[int, int]]:
         """Rows of windows whose memory is bounded: the first, and how many. They are whole images, or in one image."""
         positions = self.window.positions
-        most = self.n * positions if self.plain else max(LARGEST_WINDOWS // (self.line * accumulator(self.dtype).itemsize), 1)
+        end, size = self.n * positions, self.line * accumulator(self.dtype).itemsize
+        most = min(max(end * size // MOST_PIECES, CACHED_WINDOWS), LARGEST_WINDOWS) // size
+        most = end if self.plain else max(most, 1)
         step = most // positions * positions or most
-        end = self.n * positions
         at = 0
         while at < end:
             stop = min(at + step, end) if step >= positions else min(at + step, (at // positions + 1) * positions)
