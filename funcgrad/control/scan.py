@@ -288,7 +288,7 @@ def _scan_on_gpu(args: Sequence[Any], jaxpr: Jaxpr, length: int, reverse: bool, 
         slices = [reshape(slice_in_dim(x, i, i + 1), x.shape[1:]) for x in xs]
         outs = eval_jaxpr(jaxpr, [*consts, *carry, *slices])
         carry = outs[:num_carry]
-        ys = map(as_type, outs[num_carry:], jaxpr.out_avals[num_carry:])
+        ys = [as_type(y, a) for y, a in zip(outs[num_carry:], jaxpr.out_avals[num_carry:], strict=True)]
         rows.append([expand_dims(y, (0,)) for y in ys])
     columns = zip(*(reversed(rows) if reverse else rows), strict=True) if rows else ()
     stacks = [concatenate(column, 0) for column in columns] or [zeros(a) for a in avals[num_carry:]]
