@@ -42,7 +42,8 @@ class Way(NamedTuple):
 
 class Frame:
     """The words are numbers passed by the host, the failure flag, the bases, loop counters, the addresses of the tables, and
-    the addresses of all operands. A call writes those to the last base that it passes. ``executable`` is the ``CudaExecutable``.
+    the addresses of all operands. A call writes those up to the last base that it passes. ``executable`` is a
+    ``CudaExecutable``.
     """
 
     def __init__(self, executable: Any, stream: int):
