@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import llvmlite.binding as llvm
 import numpy as np
-
 from simt_program import Program
 
 from funcgrad.compiler import kernel
@@ -68,7 +67,8 @@ class Block:
             self.local.thread = i
             self.function(addresses.ctypes.data, numbers.ctypes.data, rows, chunk, team)
 
-        for self.number in range(-(-rows // chunk) * team // self.size + 2):
+        for number in range(-(-rows // chunk) * team // self.size + 2):
+            self.number = number
             self.barrier = threading.Barrier(self.size, timeout=60)
             self.warps = [threading.Barrier(32, timeout=60) for _ in range(self.size // 32)]
             threads = [threading.Thread(target=thread, args=(i,)) for i in range(self.size)] if self.together else []
