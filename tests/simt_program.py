@@ -28,14 +28,14 @@ from funcgrad.core.trace import EVAL, current
 
 def run_schedule(jaxpr: Jaxpr, args: Sequence[Any], target: str = "cuda", watch: bool = True) -> list[np.ndarray]:
     """The results of a program. An invalid operand, such as an index out of bounds, is a ``KernelError``."""
-    return Program(schedule(passes.run(jaxpr), target), watch).run(args)
+    return Program(schedule(passes.run(jaxpr), target), watch, target == "cpu").run(args)
 
 
 class Program:
     """A schedule that can be run once."""
 
-    def __init__(self, plan: Any, watch: bool = True):
-        self.plan, self.memory = plan, Memory(watch)
+    def __init__(self, plan: Any, watch: bool = True, processor: bool = False):
+        self.plan, self.memory, self.processor = plan, Memory(watch), processor
         self.bases: dict[Buffer, int] = {}
         self.kept: list[np.ndarray] = []
 
@@ -87,7 +87,8 @@ class Program:
     def kernel(self, step: Step) -> None:
         k = step.kernel
         try:
-            simulate(k.source, self.memory, [self.address(v) for v in k.operands], k.sizes, k.rows, k.chunk, k.team)
+            simulate(k.source, self.memory, [self.address(v) for v in k.operands], k.sizes, k.rows, k.chunk, k.team,
+                     processor=self.processor)
         except KernelError as error:
             error.args = (f"{error}\nin the kernel of {k.rows} rows in chunks of {k.chunk}, sizes {k.sizes}\n{k.source}",)
             raise

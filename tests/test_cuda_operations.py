@@ -21,6 +21,7 @@ NARROW = {np.dtype(np.float32): 2e-6, np.dtype(np.complex64): 2e-6, np.dtype(np.
 
 def assert_equal_on_gpu(f, *args, tolerance=1e-11):
     """The simulated program gives what the interpreter gives."""
+    args = [fnp.asarray(x) if isinstance(x, np.ndarray) else x for x in args]
     with fg.disable_jit():
         expected = fg.tree.leaves(f(*args))
     found = run_schedule(fg.make_jaxpr(f)(*args), fg.tree.leaves(args))
@@ -105,6 +106,8 @@ FUNCTIONS = {
 SHAPES = [(1, 1), (2, 33), (3, 257), (300, 2), (5, 64), (1, 2100), (0, 3), (3, 0)]
 UNDEFINED = {"maximum", "two sums", "log", "softmax", "normalise", "variance", "slope"}
 """Functions that have no value where there is nothing."""
+BY_STEPS = {"integers", "slope"}
+"""Functions that show where the interpreter rounds narrow floats between operations: a kernel does not."""
 LARGE = {"rows": (2, 5000), "columns": (2500, 3), "all": (90, 70), "softmax": (2, 2500), "two sums": (70, 100), "map": (60, 70)}
 
 
@@ -115,8 +118,88 @@ def test_sizes(name):
             continue
         assert_equal_on_gpu(FUNCTIONS[name], data(*shape))
     assert_equal_on_gpu(FUNCTIONS[name], data(7, 37, dtype=np.float32), tolerance=3e-6)
+    for dtype in (np.float16, fnp.bfloat16) if name not in BY_STEPS else ():
+        assert_equal_on_gpu(FUNCTIONS[name], data(7, 37, dtype=dtype))
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_large_sizes(name):
     assert_equal_on_gpu(FUNCTIONS[name], data(*LARGE[name]))
+
+
+# ---------------------------------------------------------------- programs of many steps
+
+
+def layers(x, *weights):
+    for w in weights[:-1]:
+        x = fnp.tanh(x @ w)
+    return fnp.mean((x @ weights[-1] - 1) ** 2)
+
+
+def step_of_adam(w, m, v, x):
+    slope = fg.grad(lambda w: layers(x, w, w.T))(w)
+    m, v = 0.9 * m + 0.1 * slope, 0.99 * v + 0.01 * slope ** 2
+    return w - 0.01 * m / (fnp.sqrt(v) + 1e-8), m, v
+
+
+def attention(q, k, v):
+    score = fnp.einsum("hqd,hkd->hqk", q, k) / 3
+    score = fnp.where(fnp.tri(q.shape[1], dtype=bool), score, -fnp.inf)
+    return fnp.sum(fnp.einsum("hqk,hkd->hqd", fg.nn.softmax(score), v) ** 2)
+
+
+def recurrent(w, x):
+    def step(carry, row):
+        h, c = carry
+        i, f, g, o = fnp.split(fnp.concatenate([row, h]) @ w, 4)
+        c = fg.nn.sigmoid(f) * c + fg.nn.sigmoid(i) * fnp.tanh(g)
+        h = fg.nn.sigmoid(o) * fnp.tanh(c)
+        return (h, c), h
+
+    zero = fnp.zeros(w.shape[1] // 4)
+    return fnp.sum(lax.scan(step, (zero, zero), x)[1] ** 2)
+
+
+def newton(a):
+    return lax.while_loop(lambda s: fnp.max(fnp.abs(s[1] - s[0])) > 1e-12, lambda s: (s[1], (s[1] + a / s[1]) / 2), (a * 0, a))[1]
+
+
+def images(x, w):
+    y = lax.conv_general_dilated(x, w, (2, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    y = fnp.maximum(y - fnp.mean(y, axis=(0, 1, 2)), 0)
+    return fnp.sum(lax.reduce_window(y, -fnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") ** 2)
+
+
+def choices(x, i):
+    return lax.map(lambda k: lax.switch(k % 3, [lambda: fnp.sum(x[k]), lambda: fnp.max(x), lambda: x[0, 0]]), i)
+
+
+def wide_products(x, y):
+    """Each is a product of narrow floats that gives float32."""
+    return lax.dot_general(x, y, (((2,), (1,)), ((0,), (0,))), preferred_element_type=np.float32)
+
+
+def looked_up(table, i):
+    return -fnp.mean(fnp.take_along_axis(fg.nn.log_softmax(table[i] @ table.T), i[:, None], axis=1))
+
+
+PROGRAMS = {
+    "layers": (fg.grad(layers, (0, 1, 2, 3)), data(9, 20), data(20, 40), data(40, 33), data(33, 2)),
+    "adam": (step_of_adam, data(12, 30), data(12, 30) * 0, data(12, 30) ** 2, data(8, 12)),
+    "attention": (fg.grad(attention, (0, 1, 2)), data(2, 11, 9), data(2, 11, 9) * 0.9, data(2, 11, 9) + 1),
+    "products": (lambda x, y: fnp.tanh(x @ y), data(3, 40, 50), data(3, 50, 60)),
+    "wide products": (wide_products, data(3, 40, 50, dtype=fnp.bfloat16), data(3, 50, 60, dtype=fnp.bfloat16)),
+    "recurrent": (fg.grad(recurrent, (0, 1)), data(11, 24), data(7, 5)),
+    "recurrent batch": (fg.vmap(fg.grad(recurrent), (None, 0)), data(11, 24), data(3, 4, 5)),
+    "newton": (newton, abs(data(40)) + 0.1), "newton batch": (fg.vmap(newton), abs(data(3, 40)) + 0.1),
+    "images": (fg.grad(images, (0, 1)), data(2, 8, 6, 3), data(3, 3, 3, 4)),
+    "choices": (choices, data(5, 6), np.array([0, 4, 2, 1])),
+    "looked up": (fg.grad(looked_up), data(17, 8), np.array([3, 1, 3, 16, 0, 3])),
+    "hessian": (fg.hessian(lambda x: fnp.sum(fnp.sin(x) * fnp.cumsum(x) ** 2)), data(7)),
+    "random": (lambda x: fg.random.normal(fg.random.key(3), (40, 3)) * x, data(3)),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs(name):
+    assert_equal_on_gpu(*PROGRAMS[name], tolerance=1e-9)

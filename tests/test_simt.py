@@ -100,7 +100,7 @@ def test_atomic_operations_on_integers():
     memory, x, out = Memory(), np.array([0, 3, 3], np.int32), np.empty(5, np.int64)
     simulate(source, memory, [memory.add(x), memory.add(out, False)], [], 5, 1)
     assert x.tolist() == [10, 4, -4] and sorted(out) == [0, 2, 4, 6, 8]
-    with pytest.raises(Race, match=r"thread 1 writes pointer 0 \(i32\) at index 0 in line 5: .*\n  thread 0 read it in line 8"):
+    with pytest.raises(Race, match=r"thread 1 writes pointer 0 \(i32, an array\) at index 0 in line 5: .*\n  thread 0 read it in line 8"):
         simulate(source + "        p1[r] = i64(p0[0])\n", memory, [memory.add(x), memory.add(out, False)], [], 2, 1)
     with pytest.raises(KernelError, match="is no pointer to i64"):
         simulate(source.replace("add_i32", "add_i64"), memory, [memory.add(x), memory.add(out, False)], [], 2, 1)
@@ -255,9 +255,9 @@ def test_threads_of_a_team_must_meet():
 
 def test_races():
     x, y = np.arange(256.0).reshape(1, 256), np.empty((1, 256))
-    wrong(r"thread 1 writes pointer 1 \(f64\) at index 0 in line 4: .*\n  thread 0 wrote it in line 4", text(
+    wrong(r"thread 1 writes pointer 1 \(f64, an array\) at index 0 in line 4: .*\n  thread 0 wrote it in line 4", text(
         "p1 = pointer_f64(pointers, 1)", "for r in range(start, stop):", "    p1[0] = f64(r)"), x, y, rows=4, error=Race)
-    wrong(r"thread 128 reads pointer shared 0 \(f64\) at index 127 .*\n  thread 127 wrote it in line 7", BACKWARDS.removesuffix("    sync(256)\n"),
+    wrong(r"thread 128 reads pointer 0 \(f64, shared memory\) at index 127 .*\n  thread 127 wrote it in line 7", BACKWARDS.removesuffix("    sync(256)\n"),
           x.repeat(2, 0), y.repeat(2, 0), rows=2, chunk=2, team=256, error=Race)
     neighbours = ["p1 = pointer_f64(pointers, 1)", "p1[lane(32)] = f64(1.0)", "sync(32)", "t = p1[(lane(32) + 1) % 32]"]
     launch(text(*neighbours, "sync(32)", "p1[lane(32)] = t"), x, y, team=32)
@@ -267,6 +267,15 @@ def test_races():
           team=32, error=Race)
     flag = launch(text("p1 = pointer_f64(pointers, 1)", "p1[0] = f64(1.0)"), x, y, rows=9)
     assert flag[0, 0] == 1  # all write the same value
+
+
+def test_pointers_of_different_slots_must_not_overlap():
+    source = text("p0 = pointer_f64(pointers, {})", "p1 = pointer_f64(pointers + 8, 0)", "t = p0[1]", "p1[1] = t")
+    memory, x = Memory(), np.zeros(4)
+    a = memory.add(x)
+    simulate(source.format(0), memory, [a, a], [], 1, 1)
+    with pytest.raises(KernelError, match=r"index 1 is where a pointer of slot 1 read in line 4: t = p0\[1\]\n  pointers of different"):
+        simulate(source.format(1), memory, [a, a], [], 1, 1)
 
 
 def test_nothing_is_watched_if_not_wished():

@@ -84,6 +84,28 @@ def annotate(module: ir.Module, instruction: Any, kind: PointerType) -> None:
     instruction.set_metadata("noalias", module.add_metadata([s for i, s in enumerate(scopes) if i != slot]))
 
 
+def _reads(module: ir.Module, kind: PointerType) -> list[Any]:
+    """The loads from a slot of a GPU's memory, in a module of one kernel."""
+    return vars(module).setdefault("reads", {}).setdefault(kind.slot, [])
+
+
+def reading(module: ir.Module, load: Any, kind: PointerType) -> None:
+    """What a kernel for a GPU does not write, nobody writes while it runs: its loads wait for no store."""
+    annotate(module, load, kind)
+    if kind.space == GLOBAL and kind.slot not in vars(module).get("written", ()):
+        load.set_metadata("invariant.load", module.add_metadata([]))
+        _reads(module, kind).append(load)
+
+
+def writing(module: ir.Module, store: Any, kind: PointerType) -> None:
+    """A slot that is written after all."""
+    annotate(module, store, kind)
+    if kind.space == GLOBAL:
+        vars(module).setdefault("written", set()).add(kind.slot)
+        for load in _reads(module, kind):
+            load.metadata.pop("invariant.load", None)
+
+
 @infer_global(operator.getitem)
 class PointerGet(AbstractTemplate):
     def generic(self, args: tuple, kws: dict) -> Any:
@@ -102,7 +124,7 @@ class PointerSet(AbstractTemplate):
 def get(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
     kind = sig.args[0]
     value = builder.load(builder.gep(args[0], [args[1]]), align=kind.alignment)
-    annotate(builder.module, value, kind)
+    reading(builder.module, value, kind)
     if kind.dtype == "f16":
         return builder.fpext(value, ir.FloatType())
     if kind.dtype == "bf16":
@@ -120,7 +142,7 @@ def put(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
         value = builder.bitcast(builder.fptrunc(value, BFLOAT), ir.IntType(16)) if kind.space else _to_bfloat16(builder, value)
     else:
         value = context.data_model_manager[COMPUTED[kind.dtype]].as_data(builder, value)
-    annotate(builder.module, builder.store(value, builder.gep(pointer, [index]), align=kind.alignment), kind)
+    writing(builder.module, builder.store(value, builder.gep(pointer, [index]), align=kind.alignment), kind)
     return context.get_dummy_value()
 
 
@@ -136,7 +158,7 @@ def _to_bfloat16(builder: Any, value: Any) -> Any:
 
 
 def pointer_function(dtype: str, space: int, alignment: int = 1) -> Any:
-    """The pointer at a place of a list of addresses; its lower bits are known to be 0."""
+    """The pointer at a place of a list of addresses, which has an alignment."""
     @intrinsic
     def pointer(typing: Any, pointers: Any, slot: Any) -> Any:
         if not isinstance(slot, types.IntegerLiteral):
@@ -145,7 +167,8 @@ def pointer_function(dtype: str, space: int, alignment: int = 1) -> Any:
 
         def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
             address = builder.load(_place(builder, args[0], WORD(kind.slot), WORD, space))
-            address = address if alignment == 1 else builder.and_(address, WORD(-alignment))
+            if alignment > 1:
+                builder.assume(builder.icmp_unsigned("==", builder.and_(address, WORD(alignment - 1)), WORD(0)))
             return builder.inttoptr(address, context.get_value_type(kind))
 
         return kind(types.int64, slot), build

@@ -158,6 +158,7 @@ def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> t
         before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1  # small loops are unrolled before loops are vectorised
         try:
             library, symbol = typed(source, namespace(), name, arguments)
+            library._finalize_final_module = lambda: None  # else Numba makes machine code too, loads it and keeps it for ever
             with global_compiler_lock:
                 library.finalize()
         finally:

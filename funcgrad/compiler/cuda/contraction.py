@@ -11,7 +11,7 @@ with ``precision="tensorfloat32"`` its operands are rounded to 10 bits, as tenso
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,8 @@ def by_cublas(scheduler: Any, equation: Equation, lhs: Var, rhs: Var, target: Va
         lhs, rhs, found = scheduler.matrices(lhs, rhs, dimensions)
     if not within_limits(found):
         return False
+    wider = target.aval.dtype.itemsize // lhs.aval.dtype.itemsize  # the strides of a batch are in bytes
+    found = replace(found, strides=(*found.strides[:4], *[wider * s for s in found.strides[4:]]))
     gemm = Gemm(*[getattr(found, f.name) for f in fields(Product)], tf32=tf32 and stored(lhs.aval.dtype) in ("f32", "c64"))
     scheduler.alone(Node((rhs, lhs), (target,), "gemm", gemm, equation=equation))
     if layout is not None:

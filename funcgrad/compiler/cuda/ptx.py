@@ -1,8 +1,8 @@
 """From the source of a kernel for a GPU to PTX, the assembler's text that the driver takes.
 
 In: the text of ``def kernel(pointers, sizes, start, stop)``, as for the processor, and what a GPU can do. Out: bytes, and the
-name of a function in them. The typed program is Numba's for the processor, whose words stand for other instructions here; LLVM, which
-comes with Numba, compiles it for NVIDIA's processors. Nothing of CUDA is needed.
+name of a function in them. Numba types the program as one for the processor, in which words stand for other instructions; LLVM,
+which comes with Numba, compiles it for NVIDIA's processors. Nothing of CUDA is needed.
 
     entry(source, (9, 0))    ->    b".version 8.0 .target sm_90 ... .entry kernel_1f0c...(", "kernel_1f0c..."
 
@@ -74,8 +74,8 @@ def architecture(capability: tuple[int, int]) -> str:
     """What to compile for: PTX for an architecture runs on all later ones."""
     if capability < (8, 0):
         found = ".".join(map(str, capability))
-        raise DeviceError(message("this GPU is too old", f"compute capability {found}", "8.0 or later (Ampere, Ada, Hopper, Blackwell)",
-                                  'the processor: fg.device_put(x, "cpu")'))
+        raise DeviceError(message("this GPU is too old", f"compute capability {found}",
+                                  "8.0 or later (Ampere, Ada, Hopper, Blackwell)", 'the processor: fg.device_put(x, "cpu")'))
     return "sm_90" if capability >= (9, 0) else "sm_80"
 
 
@@ -117,7 +117,8 @@ def optimised(source: str, target: str) -> tuple[Any, str]:
         machine = _machine(target)
         module = llvm.parse_assembly(_ENTRY.format(symbol=symbol, name=name))
         module.data_layout = str(machine.target_data)
-        for part in (library._final_module, *[each._get_module_for_linking() for each in dict.fromkeys(library._linking_libraries)]):
+        parts = [each._get_module_for_linking() for each in dict.fromkeys(library._linking_libraries)]
+        for part in (library._final_module, *parts):
             part.triple, part.data_layout = module.triple, module.data_layout
             module.link_in(part, preserve=True)
         for function in module.functions:

@@ -1,7 +1,7 @@
 """The remainder of a division of floats, for a processor without a function of C's: exact, as C's ``fmod`` is.
 
-In: ``Value`` objects. Out: further ones. LLVM's own for NVIDIA's processors subtracts a rounded quotient times y, which is wrong where
-the quotient has more digits than a float.
+In: ``Value`` objects. Out: further ones. LLVM's own for NVIDIA's processors subtracts a rounded quotient times y, which is
+wrong where the quotient has more digits than a float.
 """
 from __future__ import annotations
 
@@ -70,5 +70,9 @@ def remainder(x: Value, y: Value) -> Value:
 @functools.cache
 def functions() -> dict[str, Any]:
     """What kernels for a GPU call by the names that those for the processor have for theirs."""
-    return {f"{function.__name__}_{dtype}": numba_function(f"{function.__name__}_{dtype}", function, (KINDS[dtype],) * 2, KINDS[dtype])
-            for function in (fmod, floor_divide, remainder) for dtype in FLOATS}
+    found = {}
+    for dtype in FLOATS:
+        for function in (fmod, floor_divide, remainder):
+            name = f"{function.__name__}_{dtype}"
+            found[name] = numba_function(name, function, (KINDS[dtype],) * 2, KINDS[dtype])
+    return found

@@ -42,7 +42,7 @@ class CudaScheduler(Scheduler):
         for step, _, _ in walk(steps):
             if step.kind == "kernel":
                 _unpromised(step.kernel)
-        return steps
+        return _moving(steps)
 
     def write(self, cluster: Cluster, is_stored: Callable[[Var], bool]) -> Kernel:
         return write_kernel(cluster, self, is_stored)
@@ -100,6 +100,15 @@ class CudaScheduler(Scheduler):
         if node.code.team == 1:
             node.code = replace(node.code, chunk=1)
         return super().native_step(node)
+
+def _moving(steps: list[Step]) -> list[Step]:
+    """The steps without copies of what is where it should be, now that updates are in place."""
+    for step in steps:
+        if step.kind == "loop":
+            step.kernel.parts = [(_moving(inside), result) for inside, result in step.kernel.parts]
+    return [step for step in steps if not (step.kind == "kernel" and step.kernel.nodes[0].kind == "native"
+            and step.kernel.nodes[0].code.overwrites is not None and step.reads[0].buffer is step.writes[0].buffer)]
+
 
 def _unpromised(kernel: Kernel) -> None:
     """Withdraws the promise of alignment for operands that move, after an update took their memory."""

@@ -1,7 +1,7 @@
 """What kernels for a GPU say besides arithmetic and memory: threads that work together.
 
-In: nothing. Out: ``words()``, Numba intrinsics by the names that kernel sources use. T is the literal size of the team, 1, 32 (a
-warp) or 256 (a block). All threads of a team reach a word together, and equally often.
+In: nothing. Out: ``words()``, Numba intrinsics by the names that kernel sources use. T is the literal size of the team, 1, 32
+(a warp) or 256 (a block). All threads of a team reach a word together, and equally often.
 
     t = plus_f64(t, exchange_f64(t, 16, 32))       adds the numbers of the threads lane and lane ^ 16
     p = shared_f32(0, 1024)                        4 KiB that the threads of a block share
@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from funcgrad.compiler.access import COMPUTED, GLOBAL, SHARED, PointerType, annotate, pointer_function, storage
+from funcgrad.compiler.access import COMPUTED, GLOBAL, SHARED, PointerType, pointer_function, storage, writing
 
 WARP, BLOCK = 32, 256
 TEAMS = (1, WARP, BLOCK)
@@ -234,7 +234,7 @@ def _atomic(dtype: str, operation: str) -> Any:
         def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
             place = builder.gep(args[0], [args[1]])
             old = builder.atomic_rmw(operation, place, args[2], 'syncscope("device") monotonic')
-            annotate(builder.module, old, pointer)
+            writing(builder.module, old, pointer)
             return old
 
         return number(pointer, types.int64, number), build

@@ -3,22 +3,31 @@
 In: an equation. Out: a ``NativeKernel`` whose chunks are run by a team of threads, or None: the operation is then a step of
 CuPy's.
 
-| operation | kernel | why |
-|---|---|---|
-| gather, dynamic_slice, take_along | ``reading``: a team for a wide window, else a thread for each element | neighbouring threads have neighbouring elements |
-| scatter..., dynamic_update_slice, add_along | ``scattering``: a thread for each row, or a block for a range of places | no element has two writers, so sums come out the same each time |
-| cumulative | ``cumulative``: a team for a line, a thread for a lane, pieces where lines are few | the processor's walks a line with one thread |
-| position | ``positions``: the same | the same |
-| reduce_window, select_and_gather_add, select_and_scatter_add | ``pooling``: a thread for each element of the result | the processor's keeps the channels of a piece in memory, for its vectors |
-| concatenate, pad, same_bytes | ``joining``: a thread for each element of the result | the processor's rows are lines of memory, of any length |
-| searchsorted | ``search``: a thread for each value | the processor's keeps in memory where a block of values stands |
-| top_k | ``sorting``: a team for a line, one search for each result; short lines as on the processor | a row of the processor's is a whole line |
-| sort | the processor's for lines of up to 32 elements | a row is one short line; CuPy sorts longer ones |
-| random_gamma | the processor's | a row is one draw |
-| cholesky, lu, triangular_solve, factored_solve | the processor's for matrices of up to 8 rows | a row is one small matrix; larger ones call LAPACK there, and cuSOLVER here |
-| slogdet, det | the processor's | a row is the diagonal of one matrix |
-| eigh, svd, qr | none | all of it is LAPACK's, and cuSOLVER's here |
-| convolve, convolve_input, convolve_kernel | see ``products`` | products of matrices |
+What there is, and why:
+
+    gather, dynamic_slice, take_along       reading: a team for a wide window, else a thread for each element; neighbouring
+                                            threads have neighbouring elements
+    scatter..., dynamic_update_slice,       scattering: a thread for each row, or a block for a range of places; no element has
+    add_along                               two writers, so sums come out the same each time
+    cumulative                              cumulative: a team for a line, a thread for a lane, pieces where lines are few; one
+                                            thread walks a line of the processor's
+    position                                positions: the same
+    reduce_window, select_and_gather_add,   pooling: a thread for each element of the result; the processor's keeps the channels
+    select_and_scatter_add                  of a piece in memory, for its vectors
+    concatenate, pad, same_bytes            joining: a thread for each element of the result; the processor's rows are lines of
+                                            memory, of any length
+    searchsorted                            search: a thread for each value; the processor's keeps in memory where they stand
+    top_k                                   sorting: a team for a line, one search for each result; short lines as there
+    sort                                    the processor's, of lines of up to 32 elements: a row is one; CuPy sorts longer ones
+    random_gamma                            the processor's: a row is one draw
+    cholesky, lu, triangular_solve,         the processor's for matrices of up to 8 rows: a row is one; larger ones call LAPACK
+    factored_solve                          there, and cuSOLVER here
+    slogdet, det                            the processor's: a row is the diagonal of one matrix
+    eigh, svd, qr                           none: all of it is LAPACK's, and cuSOLVER's here
+    convolve, convolve_input,               none: they are products of matrices
+    convolve_kernel
+
+Copies whose axes lie in another order go through tiles (transposing).
 """
 from __future__ import annotations
 

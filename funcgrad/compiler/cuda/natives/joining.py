@@ -49,9 +49,9 @@ def _many(name: str, widths: list[int], rows: int) -> NativeKernel:
     """The operand that an element comes from is found by bisection."""
     lines = ["count = word(sizes, 0)", f"y = pointer_{name}(pointers + 8 * count - 8, 1)", "width = word(sizes, count + 1)",
              "for r in range(start, stop):", "    line = r // width", "    j = r - line * width", "    a = 0", "    b = count",
-             "    while b - a > 1:", "        m = (a + b) // 2", "        if j < word(sizes, m + 1):", "            b = m", "        else:",
-             "            a = m", f"    x = pointer_{name}(pointers + 8 * a, 0)", "    low = word(sizes, a + 1)",
-             "    y[r] = x[line * (word(sizes, a + 2) - low) + j - low]"]
+             "    while b - a > 1:", "        m = (a + b) // 2", "        if j < word(sizes, m + 1):", "            b = m",
+             "        else:", "            a = m", f"    x = pointer_{name}(pointers + 8 * a, 0)",
+             "    low = word(sizes, a + 1)", "    y[r] = x[line * (word(sizes, a + 2) - low) + j - low]"]
     return NativeKernel(text(lines), [len(widths), 0, *accumulate(widths)], rows, 1)
 
 
@@ -84,7 +84,8 @@ def pad(equation: Equation) -> NativeKernel | None:
         stride *= axis.n
     body += ["if inside:", f"    y[r] = x[{' + '.join(places)}]", "else:",
              f"    y[r] = {'value0' if parts == 1 else 'value1 if r % 2 else value0'}"]
-    return NativeKernel(text([*lines, "for r in range(start, stop):", *indented(body)]), sizes, math.prod(axis.m for axis in axes), 1)
+    rows = math.prod(axis.m for axis in axes)
+    return NativeKernel(text([*lines, "for r in range(start, stop):", *indented(body)]), sizes, rows, 1)
 
 
 def same_bytes(equation: Equation) -> NativeKernel | None:

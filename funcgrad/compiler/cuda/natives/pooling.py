@@ -137,7 +137,8 @@ def _gathered(loops: Pooling, values: np.dtype, first: Before) -> NativeKernel:
     for d in range(window.ndim):
         # Windows t with 0 <= i + low - t * stride <= (k - 1) * dilation reach element i.
         low, stride, reach = window.padding[d][0], window.strides[d], (window.windows[d] - 1) * window.dilation[d]
-        text.open(f"for t{d} in range(max(-((-(i{d} + {low - reach})) // {stride}), 0), min((i{d} + {low}) // {stride} + 1, count{d})):")
+        earliest, latest = f"-((-(i{d} + {low - reach})) // {stride})", f"(i{d} + {low}) // {stride}"
+        text.open(f"for t{d} in range(max({earliest}, 0), min({latest} + 1, count{d})):")
         text.add(f"k{d} = i{d} + {low} - t{d} * {stride}")
     places = [f"k{d} // {r} * {p}" for d, (r, p) in enumerate(zip(window.dilation, row_major(window.windows), strict=True))]
     regular = " & ".join([f"(k{d} % {r} == 0)" for d, r in enumerate(window.dilation) if r > 1])

@@ -1,7 +1,7 @@
 """Reading at computed places: gather, dynamic_slice, take_along.
 
-In: an equation and the views of its operands. Out: a ``NativeKernel`` that writes its result from the first element to the last.
-Where windows are wide, a team of threads reads each of them side by side; else each element is a row, and has a thread.
+In: an equation and the views of its operands. Out: a ``NativeKernel`` that writes its result from the first element to the
+last. Where windows are wide, a team of threads reads each of them side by side; else each element is a row, and has a thread.
 
     x[i], f32[50000,768] by i64[8192]:    8192 rows, a warp for each;  for j in range(lane(32), n3, 32): ...
 """
@@ -19,11 +19,14 @@ from funcgrad.core.jaxpr import Equation
 
 WIDE = 32
 """Elements of a window from which a team reads it."""
+AT_ONCE = 4
+"""Elements that a thread loads before it stores them."""
 PIECE = 4096
 """An inner loop longer than twice this is divided among teams."""
 
 
-def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[Component], mode: str, fill: Any) -> NativeKernel:
+def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[Component], mode: str,
+             fill: Any) -> NativeKernel:
     """The kernel that writes the elements of all axes in order; strides are those of the operand and of the index."""
     dtype, slots = equation.outs[0].aval.dtype, sum(s is not None for s in slots_of(equation))
     text.pointer("x", raw(dtype), 0)
@@ -50,14 +53,45 @@ def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[
     text.add(f"to = r{f' // {text.word(pieces)}' if pieces > 1 else ''} * {text.word(inner.size)}")
     low, high = "0", text.count(inner.size)
     if pieces > 1:
-        low = f"{names[-1]} * {text.word(PIECE)}"
-        high = f"min({low} + {PIECE}, {high})"
-    cpu.row(text, inner, with_lanes(low, high, team), index, components if each else None, mode)
-    text.close()
+        text.add(f"low = {names[-1]} * {text.word(PIECE)}")
+        text.add(f"high = min(low + {PIECE}, {high})")
+        low, high = "low", "high"
+    if team > 1 and not each:
+        _copied(text, inner, low, high, team, mode)
+    else:
+        cpu.row(text, inner, with_lanes(low, high, team), index, components if each else None, mode)
+    text.depth = 1
     if mode == "raise":
         text.open("if bad:")
         text.add("failed[0] = 1")
-    return NativeKernel(text.source(), text.sizes, math.prod([axis.size for axis in outer]), 1, can_fail=mode == "raise", team=team)
+    rows = math.prod([axis.size for axis in outer])
+    return NativeKernel(text.source(), text.sizes, rows, 1, can_fail=mode == "raise", team=team)
+
+
+def _copied(text: Text, inner: Axis, low: str, high: str, team: int, mode: str) -> None:
+    """The inner loop of a team: each thread has some elements on their way before it stores the first."""
+    def source(at: str) -> str:
+        step = text.times(at, inner.steps[0]) if at == "j" else text.times(f"({at})", inner.steps[0])
+        return f"x[{plus('base', step)}]"
+
+    if mode == "fill":
+        text.open("if not ok:")
+        text.open(f"for j in range({with_lanes(low, high, team)}):")
+        text.add("y[to + j] = fill")
+        text.close(2)
+        text.open("else:")
+    places = ["j", *[f"j + {k * team}" for k in range(1, AT_ONCE)]]
+    text.add(f"j = {plus(low if low != '0' else '', f'lane({team})')}")
+    text.open(f"while {places[-1]} < {high}:")
+    for k, place in enumerate(places):
+        text.add(f"v{k} = {source(place)}")
+    for k, place in enumerate(places):
+        text.add(f"y[to + {place}] = v{k}")
+    text.add(f"j = j + {AT_ONCE * team}")
+    text.close()
+    text.open(f"while j < {high}:")
+    text.add(f"y[to + j] = {source('j')}")
+    text.add(f"j = j + {team}")
 
 
 gather = functools.partial(cpu.gather, write=_reading)

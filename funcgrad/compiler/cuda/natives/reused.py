@@ -16,7 +16,7 @@ Builder = Callable[[Equation], NativeKernel | None]
 
 
 def small_matrices(builder: Builder) -> Builder:
-    """The same for matrices that the kernel's own loops treat, with few columns; others are a step of cuSOLVER's or cuBLAS's."""
+    """The same for matrices that the kernel's own loops treat, with few columns; others are a step of CuPy's."""
     def build(equation: Equation) -> NativeKernel | None:
         matrix, columns = equation.inputs[0].aval.shape, equation.inputs[-1].aval.shape[-1]
         return builder(equation) if max(matrix[-2:]) <= SMALL and columns <= MOST_COLUMNS else None

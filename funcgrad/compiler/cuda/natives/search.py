@@ -1,7 +1,7 @@
 """The kernel of searchsorted: each value has a thread.
 
-In: an equation. Out: a ``NativeKernel``, or None for complex numbers, whose order is the host's. The steps of a search depend on
-the length of the table only, so the threads of a warp stay together.
+In: an equation. Out: a ``NativeKernel``, or None for complex numbers, whose order is the host's. The steps of a search depend
+on the length of the table only, so the threads of a warp stay together.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The largest elements of lines, and the sorting of short lines.
 
-In: an equation of ``sort`` or ``top_k``. Out: a kernel, or None: CuPy sorts long lines. Short lines have a thread each, as on the
-processor. For the largest elements of a longer line a team of threads searches it once for each of them: for the largest of
+In: an equation of ``sort`` or ``top_k``. Out: a kernel, or None: CuPy sorts long lines. Short lines have a thread each, as on
+the processor. For the largest elements of a longer line a team of threads searches it once for each of them: for the largest of
 those that stand behind the one found before. So nothing is kept but what was found last.
 
     top_k of f32[5] with k=2:    [1, 4, nan, 4, 2] gives [nan, 4] at [2, 1]
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from funcgrad.compiler.cuda.natives.teams import distances, indented, team_for
+from funcgrad.compiler.cuda.natives.teams import at_once, distances, indented, team_for
 from funcgrad.compiler.expressions import computed
 from funcgrad.compiler.natives import NativeKernel
 from funcgrad.compiler.natives import sorting as cpu
@@ -38,13 +38,13 @@ def top_k(equation: Equation) -> NativeKernel | None:
     def larger(new: str, old: str) -> str:
         return cpu.less(dtype, old, new)
 
-    search = [
-        "m = x[at]", "i = n", f"for j in range(lane({team}), n, {team}):", "    v = x[at + j]",
-        f"    behind = (c == 0) | {larger('last', 'v')} | ((not {larger('v', 'last')}) & (place < j))",
-        f"    if behind & ((i == n) | {larger('v', 'm')}):", "        m = v", "        i = j"]
+    search = ["m = x[at]", "best = n", *at_once(f"lane({team})", "n", team, "x[at + {i}]", [
+        f"behind = (c == 0) | {larger('last', '{v}')} | ((not {larger('{v}', 'last')}) & (place < {{i}}))",
+        f"if behind & ((best == n) | {larger('{v}', 'm')}):", "    m = {v}", "    best = {i}"])]
     for d in distances(team):
-        search += [f"v = exchange_{value}(m, {d}, {team})", f"j = exchange_i64(i, {d}, {team})",
-                   f"if (j < n) & ((i == n) | {larger('v', 'm')} | ((not {larger('m', 'v')}) & (j < i))):", "    m = v", "    i = j"]
-    body = ["at = r * n", "last = x[at]", "place = 0", "for c in range(k):", *indented(search), "    last = m", "    place = i",
-            f"    if lane({team}) == 0:", "        y[r * k + c] = m", "        z[r * k + c] = i32(i)"]
+        better = f"(best == n) | {larger('v', 'm')} | ((not {larger('m', 'v')}) & (j < best))"
+        search += [f"v = exchange_{value}(m, {d}, {team})", f"j = exchange_i64(best, {d}, {team})",
+                   f"if (j < n) & ({better}):", "    m = v", "    best = j"]
+    body = ["at = r * n", "last = x[at]", "place = 0", "for c in range(k):", *indented(search), "    last = m",
+            "    place = best", f"    if lane({team}) == 0:", "        y[r * k + c] = m", "        z[r * k + c] = i32(best)"]
     return NativeKernel(text([*lines, "for r in range(start, stop):", *indented(body)]), sizes, rows, 1, team=team)

@@ -34,13 +34,15 @@ def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) 
     if min(lines, columns) < max(SECTOR // dtype.itemsize, 4) or abs(along) >= abs(across) or not along:
         return None
     tile = 64 if dtype.itemsize < 4 else 32
-    names = dict(lines=lines, columns=columns, along=along, across=across, apart=apart, tall=-(-lines // tile), wide=-(-columns // tile))
+    names = dict(lines=lines, columns=columns, along=along, across=across, apart=apart, tall=-(-lines // tile),
+                 wide=-(-columns // tile))
     sizes, name, height = list(names.values()), raw(dtype), BLOCK // tile
-    body = [f"x = pointer_{name}(pointers, 0)", f"y = pointer_{name}(pointers, 1)", f"s = shared_{name}(0, {tile * (tile + 1)})"]
+    body = [f"x = pointer_{name}(pointers, 0)", f"y = pointer_{name}(pointers, 1)",
+            f"s = shared_{name}(0, {tile * (tile + 1)})"]
     body += [f"{key} = word(sizes, {i})" for i, key in enumerate(names)]
     body += [f"i = lane({BLOCK}) % {tile}", f"j = lane({BLOCK}) // {tile}", "for r in range(start, stop):",
-             f"    column = r % wide * {tile}", "    rest = r // wide", f"    line = rest % tall * {tile}", "    rest = rest // tall",
-             "    a = line * along + column * across", "    b = line * apart + column"]
+             f"    column = r % wide * {tile}", "    rest = r // wide", f"    line = rest % tall * {tile}",
+             "    rest = rest // tall", "    a = line * along + column * across", "    b = line * apart + column"]
     for n, source, target in reversed(others):
         at = len(sizes)
         body += [f"    k = rest % word(sizes, {at})", f"    rest = rest // word(sizes, {at})",
