@@ -108,7 +108,7 @@ __all__ = [
     "grad", "hessian", "hvp", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
     "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
     "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
-    "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_default_device", "set_num_threads", "step", "taylor",
-    "test_util", "timeit", "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad",
+    "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_default_device",
+    "set_num_threads", "step", "taylor", "test_util", "timeit", "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad",
     "viz", "vjp", "vmap",
 ]

@@ -39,6 +39,8 @@ class Axes:
         self.sizes: list[int] = []
         self.mixed: set[int] = set()
         self.of: dict[Var, list[int | None]] = {}
+        self.constants: set[Atom] = set()
+        """Known arrays: their elements are in the text of a kernel. Their axes are no lanes."""
         self.flags: list[Var] = []
         """By which a lane ends alone."""
 
@@ -53,6 +55,8 @@ class Axes:
             return []
         if atom not in self.of:
             self.of[atom] = [None if n == 1 else self.new(n) for n in atom.aval.shape]  # type: ignore[index]
+            if atom in self.constants:
+                self.mixed.update([x for x in self.of[atom] if x is not None])  # type: ignore[index]
         return [None if x is None else self.find(x) for x in self.of[atom]]  # type: ignore[index]
 
     def new(self, size: int) -> int:
@@ -102,8 +106,11 @@ class Axes:
                 self.join(x, y)
         body = structure.body
         self.program(body)
-        carried = body.in_vars[structure.num_consts:] if isinstance(structure, Loop) else body.in_vars[structure.body_consts:]
-        for v, out in zip(carried, body.outs, strict=False):
+        if isinstance(structure, Loop):
+            carried = body.in_vars[structure.num_consts:structure.num_consts + structure.num_carry]
+        else:
+            carried = body.in_vars[structure.body_consts:]
+        for v, out in zip(carried, body.outs, strict=False):  # behind them are slices of results
             self.join(v, out)
         if isinstance(structure, While):
             self.program(structure.condition)
@@ -113,15 +120,18 @@ class Axes:
         else:
             operands = body.in_vars
         if inputs is not None:
-            for x, y in itertools.chain(zip(inputs, operands, strict=True),
+            if isinstance(structure, Loop):
+                operands = operands[:structure.num_consts + structure.num_carry]
+            if len(outs) != len(carried) or any(x not in self.constants for x in inputs[len(operands):]):  # type: ignore[arg-type]
+                raise TooLarge  # slices of what is in a body
+            for x, y in itertools.chain(zip(inputs, operands, strict=False),
                                         zip(outs, carried, strict=True)):  # type: ignore[arg-type]
                 self.join(x, y)
 
     def program(self, jaxpr: Jaxpr) -> None:
-        for v in (*jaxpr.in_vars, *jaxpr.const_vars):
+        self.constants.update(jaxpr.const_vars)
+        for v in jaxpr.in_vars:
             self.labels(v)
-        for v in jaxpr.const_vars:
-            self.mix(v)
         for equation in jaxpr.equations:
             self.equation(equation)
 

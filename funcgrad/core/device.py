@@ -8,6 +8,7 @@ results of implementations that run there. CuPy is loaded, and memory allocated,
 """
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 import threading
@@ -90,7 +91,7 @@ def cupy() -> Any:
     if module is not None and module is _checked:
         return module
     try:
-        import cupy as module
+        module = importlib.import_module("cupy")
         count = module.cuda.runtime.getDeviceCount()
     except ModuleNotFoundError as error:
         if error.name not in ("cupy", None):
@@ -153,7 +154,7 @@ def explain(error: BaseException, what: str, device: Device) -> DeviceError | No
         held = memory(device)
         return DeviceError(message(
             f"{what}: out of memory on {device}", f"{asked[1] if asked else 'more'} bytes were asked for; arrays hold "
-            f"{held['used']:,}, the pool keeps {held['pool']:,} for new ones, and {held['free']:,} of {held['total']:,} are free",
+            f"{held['used']:,}, the pool keeps {held['pool']:,} for new ones; of {held['total']:,}, {held['free']:,} are free",
             "a result that fits beside the arrays that are alive", "del of arrays that are not needed and fg.cuda.free(), a "
             "smaller batch, or donate_argnums of jit, which lets results overwrite arguments"))
     if isinstance(error, runtime.runtime.CUDARuntimeError):
