@@ -277,7 +277,8 @@ def scan_impl(*args: Any, jaxpr: Jaxpr, length: int, reverse: bool, num_consts: 
     return [as_type(x, a) for x, a in zip((*carry, *stacks), avals, strict=True)]
 
 
-def _scan_on_gpu(args: Sequence[Any], jaxpr: Jaxpr, length: int, reverse: bool, num_consts: int, num_carry: int) -> list[Any]:
+def _scan_on_gpu(args: Sequence[Any], jaxpr: Jaxpr, length: int, reverse: bool, num_consts: int,
+                 num_carry: int) -> list[Any]:
     """The loop step by step: the outputs are stacked at the end, where they are."""
     consts, first, xs = split(args, num_consts, num_carry)
     carry: Sequence[Any] = first
@@ -287,7 +288,8 @@ def _scan_on_gpu(args: Sequence[Any], jaxpr: Jaxpr, length: int, reverse: bool, 
         slices = [reshape(slice_in_dim(x, i, i + 1), x.shape[1:]) for x in xs]
         outs = eval_jaxpr(jaxpr, [*consts, *carry, *slices])
         carry = outs[:num_carry]
-        rows.append([expand_dims(as_type(y, a), (0,)) for y, a in zip(outs[num_carry:], jaxpr.out_avals[num_carry:], strict=True)])
+        ys = [as_type(y, a) for y, a in zip(outs[num_carry:], jaxpr.out_avals[num_carry:], strict=True)]
+        rows.append([expand_dims(y, (0,)) for y in ys])
     columns = zip(*(reversed(rows) if reverse else rows), strict=True) if rows else ()
     stacks = [concatenate(column, 0) for column in columns] or [zeros(a) for a in avals[num_carry:]]
     return [as_type(x, a) for x, a in zip((*carry, *stacks), avals, strict=True)]

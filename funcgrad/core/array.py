@@ -354,7 +354,8 @@ def common_device(args: tuple, name: str) -> Device | None:
     """
     found = {x.device for x in args if type(x) is CudaArray}
     if len(found) > 1 or found and any(type(x) is DeviceArray and getattr(x, "_placed", False) for x in args):
-        places = "; ".join(f"argument {i}, {x.aval}, is on {x.device}" for i, x in enumerate(args) if isinstance(x, DeviceArray))
+        places = "; ".join([f"argument {i}, {x.aval}, is on {x.device}" for i, x in enumerate(args)
+                            if isinstance(x, DeviceArray)])
         raise DeviceError(message(f"{name}: its arguments are on different devices", places, "arrays on one device",
                                   f"fg.device_put(x, {str(min(found, key=str))!r}) of the others"))
     return found.pop() if found else None

@@ -43,7 +43,8 @@ def from_gpu(x: Any, copy: bool | None) -> CudaArray:
             return CudaArray(data.copy(order="C"))
     out = CudaArray(data)
     if copy is False and out._data is not data:
-        raise ValueError(message("asarray: the values cannot be taken without a copy", f"{data.dtype}[{','.join(map(str, data.shape))}]"
-                                 f" with strides {data.strides} at address {data.data.ptr:#x}", "a row-major array that starts at a "
-                                 "multiple of 16 bytes, as compiled code reads it", "copy=None"))
+        raise ValueError(message(
+            "asarray: the values cannot be taken without a copy", f"{out.aval} with strides {data.strides} at address "
+            f"{data.data.ptr:#x}", "a row-major array that starts at a multiple of 16 bytes, as compiled code reads it",
+            "copy=None"))
     return out

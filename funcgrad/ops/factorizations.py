@@ -174,7 +174,8 @@ def _congruent(l: Any, x: Any) -> Any:  # noqa: E741
 
 
 cholesky_p = Primitive("cholesky", Kind.OPAQUE, square_shape, cholesky_impl, cholesky_jvp, NOT_LINEAR,
-                       stacked(lambda: cholesky_p), code=Native("cholesky"), cuda=gpu_linalg.cholesky, flops=matrix_flops(lambda m, n: n**3 / 6))
+                       stacked(lambda: cholesky_p), code=Native("cholesky"), cuda=gpu_linalg.cholesky,
+                       flops=matrix_flops(lambda m, n: n**3 / 6))
 
 # ---------------------------------------------------------------- LU
 
@@ -283,8 +284,8 @@ def permutation_impl(xp: Any, pivots: Any, *, permutation_size: int) -> Any:
 
 
 lu_p = Primitive("lu", Kind.OPAQUE, lu_shape, lu_impl, lu_jvp, NOT_LINEAR, stacked(lambda: lu_p), code=Native("lu"),
-                 cuda=gpu_linalg.lu(_eliminated, permutation_impl),
-                 strong=True, flops=matrix_flops(lambda m, n: min(m, n) ** 2 * (max(m, n) - min(m, n) / 3) / 2))
+                 cuda=gpu_linalg.lu(_eliminated, permutation_impl), strong=True,
+                 flops=matrix_flops(lambda m, n: min(m, n) ** 2 * (max(m, n) - min(m, n) / 3) / 2))
 
 
 lu_pivots_to_permutation_p = Primitive(
@@ -338,8 +339,9 @@ def qr_jvp(primals: tuple, tangents: tuple, *, pivoting: bool, full_matrices: bo
     return (q, r, *rest), (q_dot, r_dot, *[Zero(shaped_array(p.shape, FLOAT0)) for p in rest])
 
 
-qr_p = Primitive("qr", Kind.OPAQUE, qr_shape, qr_impl, qr_jvp, NOT_LINEAR, stacked(lambda: qr_p), code=Native("qr"), cuda=gpu_linalg.qr,
-                 strong=True, flops=matrix_flops(lambda m, n: 2 * min(m, n) ** 2 * (max(m, n) - min(m, n) / 3)))
+qr_p = Primitive("qr", Kind.OPAQUE, qr_shape, qr_impl, qr_jvp, NOT_LINEAR, stacked(lambda: qr_p), code=Native("qr"),
+                 cuda=gpu_linalg.qr, strong=True,
+                 flops=matrix_flops(lambda m, n: 2 * min(m, n) ** 2 * (max(m, n) - min(m, n) / 3)))
 
 
 def geqrf_shape(x: ShapedArray) -> tuple:

@@ -1,7 +1,7 @@
 """Linear algebra by CuPy, that is cuSOLVER and cuBLAS: the factorisations that stay on a GPU.
 
-In: stacks of matrices as buffers of CuPy. Out: factors, in the conventions of the implementations for NumPy; a matrix without an
-answer gives NaN. What is not here (general eigenvalues, Schur forms, functions of matrices) goes through the host.
+In: stacks of matrices as buffers of CuPy. Out: factors, in the conventions of the implementations for NumPy; a matrix without
+an answer gives NaN. What is not here (general eigenvalues, Schur forms, functions of matrices) goes through the host.
 """
 from __future__ import annotations
 

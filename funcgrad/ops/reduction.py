@@ -246,11 +246,13 @@ def _extreme_jvp(primitive: Callable) -> Callable:
 reduce_max_p = Primitive(
     "reduce_max", Kind.REDUCTION, reduce_shape, _extreme_impl("max", lowest), _extreme_jvp(lambda: reduce_max_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_max_p, args, axes_in, axes),
-    code=("maximum({0}, {1})", "lowest"), cuda=wider(_extreme_impl("max", lowest), "float32", "bfloat16"), taylor=PIECEWISE_LINEAR)
+    code=("maximum({0}, {1})", "lowest"), cuda=wider(_extreme_impl("max", lowest), "float32", "bfloat16"),
+    taylor=PIECEWISE_LINEAR)
 reduce_min_p = Primitive(
     "reduce_min", Kind.REDUCTION, reduce_shape, _extreme_impl("min", highest), _extreme_jvp(lambda: reduce_min_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_min_p, args, axes_in, axes),
-    code=("minimum({0}, {1})", "highest"), cuda=wider(_extreme_impl("min", highest), "float32", "bfloat16"), taylor=PIECEWISE_LINEAR)
+    code=("minimum({0}, {1})", "highest"), cuda=wider(_extreme_impl("min", highest), "float32", "bfloat16"),
+    taylor=PIECEWISE_LINEAR)
 
 
 def _position_shape(x: ShapedArray, *, axes: Shape, index_dtype: np.dtype) -> ShapedArray:
@@ -293,7 +295,7 @@ def reduce_and_impl(xp: Any, x: Any, *, axes: Shape) -> Any:
 
 
 def folded(ufunc: str, on_bools: Callable | None = None) -> Callable:
-    """The reduction by a ufunc that CuPy reduces only for bools, if at all: the halves of the axes are combined again and again."""
+    """The reduction by a ufunc that CuPy reduces for bools at most: halves are combined again and again."""
 
     def impl(xp: Any, x: Any, *, axes: Shape) -> Any:
         if x.dtype.kind == "b" and on_bools is not None:

@@ -342,7 +342,9 @@ def _extremum_jvp(primitive: Callable[[], Primitive]) -> Callable:
     return jvp
 
 
-scatter_min_p = _scatter("scatter_min", accumulate("minimum"), combined("minimum"), _extremum_jvp(lambda: scatter_min_p), NOT_LINEAR)
-scatter_max_p = _scatter("scatter_max", accumulate("maximum"), combined("maximum"), _extremum_jvp(lambda: scatter_max_p), NOT_LINEAR)
+scatter_min_p = _scatter("scatter_min", accumulate("minimum"), combined("minimum"), _extremum_jvp(lambda: scatter_min_p),
+                         NOT_LINEAR)
+scatter_max_p = _scatter("scatter_max", accumulate("maximum"), combined("maximum"), _extremum_jvp(lambda: scatter_max_p),
+                         NOT_LINEAR)
 
 _SCATTERS = {p.name: p for p in (scatter_p, scatter_add_p, scatter_mul_p, scatter_min_p, scatter_max_p)}

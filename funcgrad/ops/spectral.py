@@ -399,7 +399,8 @@ def diagonalized_jvp(primals: tuple, tangents: tuple) -> tuple:
 eigh_p = Primitive("eigh", Kind.OPAQUE, eigh_shape, eigh_impl, eigh_jvp, NOT_LINEAR, stacked(lambda: eigh_p),
                    code=Native("eigh"), cuda=gpu_linalg.eigh, strong=True, flops=matrix_flops(lambda m, n: 4.5 * n**3))
 svd_p = Primitive("svd", Kind.OPAQUE, svd_shape, svd_impl, svd_jvp, NOT_LINEAR, stacked(lambda: svd_p), code=Native("svd"),
-                  cuda=gpu_linalg.svd, strong=True, flops=matrix_flops(lambda m, n: 2 * m * n * max(m, n) + 5.5 * min(m, n) ** 3))
+                  cuda=gpu_linalg.svd, strong=True,
+                  flops=matrix_flops(lambda m, n: 2 * m * n * max(m, n) + 5.5 * min(m, n) ** 3))
 eig_p = Primitive("eig", Kind.OPAQUE, eig_shape, eig_impl, eig_jvp, NOT_LINEAR, stacked(lambda: eig_p), strong=True,
                   flops=matrix_flops(lambda m, n: 12.5 * n**3))
 schur_p = Primitive("schur", Kind.OPAQUE, lambda x: (square_shape(x), x), schur_impl,

@@ -200,8 +200,8 @@ def triangular_solve_transpose(cotangents: tuple, a: Any, b: Any, *, lower: bool
 _triangular_on_gpu = gpu_linalg.triangular_solve(_substituted)
 triangular_solve_p = Primitive(
     "triangular_solve", Kind.OPAQUE, _systems_shape, triangular_solve_impl, triangular_solve_jvp,
-    triangular_solve_transpose, _systems_batch(lambda: triangular_solve_p), code=Native("triangular_solve"), cuda=_triangular_on_gpu,
-    flops=lambda ins, outs, **_: multiply_adds(ins[0].shape[-1] * ins[1].size / 2, ins[1].dtype))
+    triangular_solve_transpose, _systems_batch(lambda: triangular_solve_p), code=Native("triangular_solve"),
+    cuda=_triangular_on_gpu, flops=lambda ins, outs, **_: multiply_adds(ins[0].shape[-1] * ins[1].size / 2, ins[1].dtype))
 
 # ---------------------------------------------------------------- by a known LU factorisation
 

@@ -91,8 +91,8 @@ def make_jaxpr(fun: Callable, static_argnums: int | Sequence[int] = (), return_s
 def stage_call(fun: Callable, args: tuple, kwargs: dict, where: str, instead: str) -> tuple[Jaxpr, list[Array], Any]:
     """The program of a call whose arguments have values, those values, and the tree of its results.
 
-    For tools that run a program step by step or write it down, which they do on the CPU. Raises TypeError, in the name of ``where``, for values that a
-    surrounding transformation traces.
+    For tools that run a program step by step or write it down, which they do on the CPU. Raises TypeError, in the name of
+    ``where``, for values that a surrounding transformation traces.
     """
     leaves, in_tree = flatten_args(fun, args, where, kwargs)
     flat = FlatFunction(lambda a, k: fun(*a, **k), in_tree, where)

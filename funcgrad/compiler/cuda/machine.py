@@ -33,6 +33,7 @@ from funcgrad.core.array import CudaArray, DeviceArray
 from funcgrad.core.jaxpr import Jaxpr, Literal
 from funcgrad.core.trace import EVAL, current
 from funcgrad.core.types import ShapedArray, shaped_array
+from funcgrad.dtypes import PYTHON_SCALARS
 from funcgrad.errors import locate
 from funcgrad.ops import callback
 
@@ -312,8 +313,8 @@ class CudaExecutable(Image):
                     if pointer.device_id != number:
                         return None
                     inputs.append(pointer.ptr)
-                elif kind is float and aval is FLOAT:
-                    inputs.append(np.float64(x))
+                elif kind in SCALARS and SCALARS[kind][1] is aval:
+                    inputs.append(SCALARS[kind][0](x))
                 else:
                     return None
             try:
@@ -326,8 +327,8 @@ class CudaExecutable(Image):
         return call
 
 
-FLOAT = shaped_array((), np.dtype(np.float64), True)
-"""The type of a number of Python's."""
+SCALARS = {kind: (dtype.type, shaped_array((), dtype, True)) for kind, dtype in PYTHON_SCALARS.items()}
+"""What makes an element of a number of Python's, and its type."""
 
 
 def _typed_array(data: Any, aval: ShapedArray) -> CudaArray:
