@@ -153,7 +153,7 @@ def _bound(name: str, x: Any) -> ShapedArray:
 
 
 def _is_concrete(x: Any) -> bool:
-    return isinstance(x, (int, np.integer, np.ndarray)) or type(x) is DeviceArray
+    return isinstance(x, (int, np.integer, np.ndarray)) or isinstance(x, DeviceArray)
 
 
 # ---------------------------------------------------------------- the primitive

@@ -135,7 +135,7 @@ def where_marked(mask: Any, x: Any, y: Any) -> Any:
 
 
 def buffer(x: Any) -> Any:
-    """The NumPy array or scalar of a concrete value."""
+    """The NumPy array or scalar of a concrete value; an array on a GPU as it is."""
     if type(x) is DeviceArray:
         return x._data
     if isinstance(x, Tracer):
@@ -145,8 +145,8 @@ def buffer(x: Any) -> Any:
 
 def as_type(x: Any, aval: ShapedArray) -> DeviceArray:
     """A computed value as an Array of exactly this type: results of programs may be literals."""
-    if type(x) is DeviceArray and x._weak == aval.weak_type:
-        return x
+    if isinstance(x, DeviceArray):
+        return x if x._weak == aval.weak_type else type(x)(x._data, aval.weak_type)
     return DeviceArray(buffer(x), aval.weak_type)
 
 

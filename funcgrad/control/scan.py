@@ -34,7 +34,7 @@ from funcgrad.control.programs import (
     staged,
     types,
 )
-from funcgrad.core.array import DeviceArray, aval_of, describe
+from funcgrad.core.array import CudaArray, DeviceArray, aval_of, describe
 from funcgrad.core.jaxpr import Jaxpr, Var, is_effect
 from funcgrad.core.primitive import Kind, Linear, Primitive
 from funcgrad.core.stage import eval_jaxpr, execute, may_compile, stage, typed
@@ -43,7 +43,7 @@ from funcgrad.core.trace import runs_plainly
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import add
-from funcgrad.ops.structural import concatenate, instantiate, moveaxis, reshape, rev, slice_in_dim, zeros
+from funcgrad.ops.structural import concatenate, expand_dims, instantiate, moveaxis, reshape, rev, slice_in_dim, zeros
 from funcgrad.passes.dead_code import prune, without_inputs
 from funcgrad.transforms.arguments import flatten_args, function_name, leaf_paths
 from funcgrad.transforms.batching import vmap
@@ -262,6 +262,8 @@ def scan_impl(*args: Any, jaxpr: Jaxpr, length: int, reverse: bool, num_consts: 
                   "unroll": unroll}
         return execute(derived(jaxpr, ("loop", length, reverse, num_consts, num_carry), lambda *xs: scan_p.bind(*xs, **params),
                                types(args), jaxpr.name), args)
+    if any([type(x) is CudaArray for x in (*args, *jaxpr.consts)]):
+        return _scan_on_gpu(args, jaxpr, length, reverse, num_consts, num_carry)
     consts, first, xs = split(args, num_consts, num_carry)
     carry: Sequence[Any] = first
     avals = scan_shape(jaxpr=jaxpr, length=length, num_consts=num_consts, num_carry=num_carry)
@@ -272,6 +274,22 @@ def scan_impl(*args: Any, jaxpr: Jaxpr, length: int, reverse: bool, num_consts: 
         carry = outs[:num_carry]
         for stack, y in zip(stacks, outs[num_carry:], strict=True):
             stack[i] = buffer(y)
+    return [as_type(x, a) for x, a in zip((*carry, *stacks), avals, strict=True)]
+
+
+def _scan_on_gpu(args: Sequence[Any], jaxpr: Jaxpr, length: int, reverse: bool, num_consts: int, num_carry: int) -> list[Any]:
+    """The loop step by step: the outputs are stacked at the end, where they are."""
+    consts, first, xs = split(args, num_consts, num_carry)
+    carry: Sequence[Any] = first
+    avals = scan_shape(jaxpr=jaxpr, length=length, num_consts=num_consts, num_carry=num_carry)
+    rows: list[Sequence[Any]] = []
+    for i in range(length - 1, -1, -1) if reverse else range(length):
+        slices = [reshape(slice_in_dim(x, i, i + 1), x.shape[1:]) for x in xs]
+        outs = eval_jaxpr(jaxpr, [*consts, *carry, *slices])
+        carry = outs[:num_carry]
+        rows.append([expand_dims(as_type(y, a), (0,)) for y, a in zip(outs[num_carry:], jaxpr.out_avals[num_carry:], strict=True)])
+    columns = zip(*(reversed(rows) if reverse else rows), strict=True) if rows else ()
+    stacks = [concatenate(column, 0) for column in columns] or [zeros(a) for a in avals[num_carry:]]
     return [as_type(x, a) for x, a in zip((*carry, *stacks), avals, strict=True)]
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
+from funcgrad.core.device import CPU, Device, device_of, moved, row_major, synchronize, to_host
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
-from funcgrad.errors import DonatedBufferError, message
+from funcgrad.errors import DeviceError, DonatedBufferError, message
 
 
 class Array:
@@ -60,6 +61,15 @@ class Array:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
+    @property
+    def device(self) -> Device:
+        """Where the array is: "cpu", "cuda:0"."""
+        return CPU
+
+    def devices(self) -> set[Device]:
+        """The device where the array is, as a set of one."""
+        return {self.device}
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of an unsized object: the array has no axes")
@@ -102,12 +112,16 @@ def _array_namespace() -> Any:
 
 
 class DeviceArray(Array):
-    """An Array over a buffer: a NumPy array, or a NumPy scalar when it has no axes (their arithmetic is faster)."""
+    """An Array over a buffer: a NumPy array, or a NumPy scalar when it has no axes (their arithmetic is faster).
 
-    __slots__ = ("_data", "_weak", "_aval")
+    ``_placed`` is set where the user has put the array on the CPU, so that it does not follow others to a GPU.
+    """
+
+    __slots__ = ("_data", "_weak", "_aval", "_placed")
     _data: Any
     _weak: bool
     _aval: ShapedArray
+    _placed: bool
 
     def __init__(self, data: Any, weak_type: bool = False):
         self._data = data
@@ -216,12 +230,90 @@ class DeviceArray(Array):
 
 
 class CudaArray(DeviceArray):
-    """An Array in the memory of a GPU: over a ``cupy.ndarray`` in row-major order, also when it has no axes.
+    """An Array in the memory of a GPU: over a ``cupy.ndarray`` in row-major order and aligned, also when it has no axes.
 
-    It is a class of its own, so that what is fast for arrays of the processor never looks where an array is.
+    It is a class of its own, so that what is fast for arrays of the processor never looks where an array is. Whatever
+    asks for values in Python or NumPy waits for them and copies them to the host.
     """
 
     __slots__ = ()
+
+    def __init__(self, data: Any, weak_type: bool = False):
+        self._data = row_major(data)
+        self._weak = weak_type
+
+    @property
+    def device(self) -> Device:
+        return device_of(self._data)
+
+    def host(self) -> np.ndarray:
+        """The values as a NumPy array."""
+        return to_host(self._data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError(message("np.asarray: the values of an array on a GPU cannot be seen without a copy",
+                                     f"{self.aval} on {self.device}", "copy=None"))
+        values = self.host()
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    @property
+    def __array_interface__(self) -> dict:
+        raise AttributeError("__array_interface__")  # NumPy then asks __array__
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        """The memory for other libraries, to be read only. bfloat16 has no name there: DLPack has."""
+        data = self._data
+        if data.dtype.isbuiltin != 1:
+            raise AttributeError("__cuda_array_interface__")
+        interface = dict(data.__cuda_array_interface__)
+        interface["data"] = (interface["data"][0], True)
+        return interface
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self._data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._data.__dlpack_device__()
+
+    def item(self, *index: int) -> Any:
+        return self.host().item(*index)
+
+    def tolist(self) -> Any:
+        return self.host().tolist()
+
+    def block_until_ready(self) -> DeviceArray:
+        """Returns the array once it is computed. Raises DeviceError if that failed."""
+        synchronize(self.device)
+        return self
+
+    def __bool__(self) -> bool:
+        return bool(self.host())
+
+    def _real(self, target: str) -> Any:
+        super()._real(target)
+        return self.host()
+
+    def __complex__(self) -> complex:
+        return complex(self.host())
+
+    def __index__(self) -> int:
+        data = self._data
+        return int(self.host()) if data.shape == () and data.dtype.kind in "iu" else super().__index__()
+
+    def __repr__(self) -> str:
+        text = _with_dtype("Array(", self.host(), self._weak)
+        return f"{text[:-1]}, device={self.device})"
+
+    def __str__(self) -> str:
+        return str(self.host())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.host() if self.shape else self.item(), spec)
+
+    def __reduce__(self) -> tuple:
+        return _rebuild_on, (self.host(), self._weak, str(self.device))
 
 
 class DonatedBuffer:
@@ -240,6 +332,32 @@ class DonatedBuffer:
 
 def _rebuild(data: np.ndarray, weak_type: bool) -> DeviceArray:
     return DeviceArray(data, weak_type)
+
+
+def _rebuild_on(data: np.ndarray, weak_type: bool, device: str) -> DeviceArray:
+    return on_device(DeviceArray(data, weak_type), Device(device), "unpickling")
+
+
+def on_device(x: DeviceArray, device: Device, what: str = "device_put") -> DeviceArray:
+    """An array on a device: itself if it is there."""
+    if x.device == device:
+        return x
+    data = moved(x._data, device, what)
+    return DeviceArray(data[()], x._weak) if device == CPU else CudaArray(data, x._weak)
+
+
+def common_device(args: tuple, name: str) -> Device | None:
+    """The GPU on which the arguments of an operation are, or None if none is on one.
+
+    Numbers, NumPy arrays, and arrays on the CPU that nobody has put there may be beside them, as they can be moved. Raises
+    DeviceError for arrays on two GPUs, or on a GPU and put on the CPU.
+    """
+    found = {x.device for x in args if type(x) is CudaArray}
+    if len(found) > 1 or found and any(type(x) is DeviceArray and getattr(x, "_placed", False) for x in args):
+        places = "; ".join(f"argument {i}, {x.aval}, is on {x.device}" for i, x in enumerate(args) if isinstance(x, DeviceArray))
+        raise DeviceError(message(f"{name}: its arguments are on different devices", places, "arrays on one device",
+                                  f"fg.device_put(x, {str(min(found, key=str))!r}) of the others"))
+    return found.pop() if found else None
 
 
 def _with_dtype(prefix: str, data: Any, weak: bool) -> str:

@@ -30,6 +30,10 @@ Rules, with the arrays positional and the metadata keyword (``shape`` gets abstr
     inline(*avals, **params)             -> the Jaxpr that at run time does the same on the same arguments (or None, if
                                             there is none), for those that carry programs; a pass puts its equations
                                             in the place of the call
+    cuda                                 -> what computes it on a GPU outside of compiled programs: SAME for impl with
+                                            xp = cupy, f(cupy, *buffers, **params), or HOST where CuPy has nothing for
+                                            it (``numpy_only`` marks such an impl): the operands are copied to the host
+                                            then, and the results back. A rule may raise ThroughHost for some operands
     flops(ins, outs, **params)           -> the arithmetic of one call, from the types of arguments and results, where it does
                                             not follow from the kind (``core/cost.py``)
     prune(used, **params)                -> (kept arguments, kept results, params): masks and the params of the same
@@ -106,6 +110,8 @@ ALIGN = Marker("ALIGN")
 """batch: elementwise; the batched axes of the arguments are brought to one place."""
 HOST = Marker("HOST")
 """code: there is no scalar expression; the operation is a call of ``impl`` on the host."""
+SAME = Marker("SAME")
+"""cuda: ``impl``, with CuPy in the place of NumPy."""
 INDEX = Marker("INDEX")
 """code: each element is its own index along the axis ``dimension``."""
 PIECEWISE_CONSTANT = Constant("piecewise constant")
@@ -178,6 +184,7 @@ class Primitive:
     inline: Callable | None = None
     prune: Callable | None = None
     flops: Callable | None = None
+    cuda: Any = SAME
     collective: bool = False
     """Names a mapped axis in its params: a surrounding vmap of that axis handles it even without batched arguments."""
     strong: bool = False
@@ -199,6 +206,8 @@ class Primitive:
     def __post_init__(self) -> None:
         object.__setattr__(self, "on_values", self.kind is Kind.CONTROL)
         object.__setattr__(self, "shares_memory", self.kind in (Kind.MOVEMENT, Kind.OPAQUE))
+        if self.cuda is SAME:
+            object.__setattr__(self, "cuda", HOST if hasattr(self.impl, "numpy_only") else self.impl)
         object.__setattr__(self, "plain", self.kind is Kind.ELEMENTWISE and not self.strong)
 
     def bind(self, *args: Any, **params: Any) -> tuple:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.core.array import DeviceArray, aval_of, owned
+from funcgrad.core import device as devices
+from funcgrad.core.array import CudaArray, DeviceArray, aval_of, on_device, owned
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, current_path
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import EVAL, Trace, Tracer, check_alive, current, current_trace, tracing
@@ -152,7 +153,9 @@ def may_compile() -> bool:
 
 def execute(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
     """Runs a program on concrete values, compiled if it may be."""
-    return Compiled.run(jaxpr, args) if may_compile() else interpret(jaxpr, args)
+    if may_compile() and not any([type(x) is CudaArray for x in (*args, *jaxpr.consts)]):
+        return Compiled.run(jaxpr, args)
+    return interpret(jaxpr, args)
 
 
 def _result(x: Any) -> DeviceArray:
@@ -196,16 +199,16 @@ class _Program:
 
 
 def as_value(x: Any) -> Any:
-    """A concrete input as an Array over a buffer of its own; Python scalars become weakly typed.
+    """A concrete input as an Array over a buffer of its own, on the default device; Python scalars become weakly typed.
 
     Raises TypeError for anything but arrays and numbers.
     """
     if isinstance(x, DeviceArray | Tracer):
         return x
     aval = aval_of(x)
-    if isinstance(x, np.ndarray):
-        return owned(x)
-    return DeviceArray(aval.dtype.type(x), aval.weak_type)
+    value = owned(x) if isinstance(x, np.ndarray) else DeviceArray(aval.dtype.type(x), aval.weak_type)
+    device = devices.default()
+    return value if device is None else on_device(value, device)
 
 
 def typed(aval: ShapedArray) -> ShapedArray:

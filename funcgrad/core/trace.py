@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from funcgrad.core.array import Array, DeviceArray, aval_of, describe, owned
+from funcgrad.core import device as devices
+from funcgrad.core.array import Array, CudaArray, DeviceArray, aval_of, common_device, describe, owned
+from funcgrad.core.device import CPU, Device
 from funcgrad.errors import (
     ConcretizationTypeError,
     Source,
@@ -67,6 +69,12 @@ class Tracer(Array):
     def concrete(self) -> Any:
         """The DeviceArray this tracer carries, however deep, or None when only its type is known."""
         return None
+
+    @property
+    def device(self) -> Device:
+        """Where the value below is, or the default device if there is none yet."""
+        value = self.concrete()
+        return value.device if isinstance(value, DeviceArray) else devices.default() or CPU
 
     def __bool__(self) -> bool:
         value = self.concrete()
@@ -150,16 +158,22 @@ class EvalTrace(Trace):
                 return tuple(primitive.impl(*args, **params))
         raw = []
         weak = None
+        settled = False  # whether an array says where it is computed
         for x in args:
             if type(x) is DeviceArray:
                 raw.append(x._data)
+                settled = True
                 if weak is not False:
                     weak = x._weak
             elif isinstance(x, np.generic):
                 raw.append(x)
+            elif type(x) is CudaArray:
+                return self._on_gpu(primitive, args, params, common_device(args, primitive.name))
             else:
                 raw.append(self._buffer(x, primitive))
                 weak = False
+        if not settled and devices.default() is not None:
+            return self._on_gpu(primitive, args, params, devices.default())
         if params and "weak_type" in params:
             weak = params["weak_type"]
         elif weak is None or primitive.strong:
@@ -172,6 +186,25 @@ class EvalTrace(Trace):
         if type(out) is tuple:
             return tuple([DeviceArray(x, weak) for x in out])
         return (DeviceArray(out, weak),)
+
+    def _on_gpu(self, primitive: Primitive, args: tuple, params: dict, device: Any) -> tuple:
+        """The operation on a GPU, to which the operands that are elsewhere are moved."""
+        buffers: list[Any] = []
+        flags = []
+        for x in args:
+            if isinstance(x, np.generic):
+                buffers.append(x)
+                continue
+            flags.append(x._weak if isinstance(x, DeviceArray) else False)
+            data = x._data if isinstance(x, DeviceArray) else self._buffer(x, primitive)
+            buffers.append(devices.moved(data, device, primitive.name))
+        weak = params["weak_type"] if "weak_type" in params else bool(flags) and all(flags) and not primitive.strong
+        try:
+            out = devices.call(primitive, buffers, params, device)
+        except (ValueError, TypeError):
+            primitive.abstract_eval(tuple([aval_of(x) for x in args]), params)
+            raise
+        return tuple([CudaArray(x, weak) for x in (out if type(out) is tuple else (out,))])
 
     @staticmethod
     def _buffer(x: Any, primitive: Primitive) -> Any:

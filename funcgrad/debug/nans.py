@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import DeviceArray, aval_of
+from funcgrad.core.array import CudaArray, DeviceArray, aval_of, on_device
+from funcgrad.core.device import CPU
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import as_value
 from funcgrad.core.trace import EVAL, EvalTrace, current, current_trace
@@ -367,7 +368,9 @@ def _number(x: Any) -> str:
 
 
 def _as_array(x: Any) -> Any:
-    """An ndarray of numbers as the Array that the function would make of it, so that it is known again."""
+    """An ndarray of numbers as the Array that the function would make of it, so that it is known again; all on the CPU."""
+    if type(x) is CudaArray:
+        return on_device(x, CPU)
     return as_value(x) if isinstance(x, np.ndarray) and dtypes.is_inexact(x.dtype) else x
 
 

@@ -378,8 +378,8 @@ def _circumstances(primitive: Primitive, source: Source | None) -> tuple[tuple[T
 
 
 def data_of(x: Any) -> Any:
-    """The buffer of a value."""
-    return x._data if isinstance(x, DeviceArray) else x
+    """The buffer of a value; of one on a GPU a copy."""
+    return x._data if type(x) is DeviceArray else np.asarray(x) if isinstance(x, DeviceArray) else x
 
 
 def _array(x: Any) -> Any:

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import Array, DeviceArray, aval_of, describe, owned
+from funcgrad.core.array import Array, CudaArray, DeviceArray, aval_of, describe, owned
+from funcgrad.core.device import CPU, as_device, filled
 from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.core.types import Shape
 from funcgrad.errors import message
-from funcgrad.numpy.types import check_device, dtype_of
+from funcgrad.numpy.foreign import from_gpu, on_gpu
+from funcgrad.numpy.types import dtype_of, placed
 from funcgrad.ops import structural as s
 from funcgrad.ops.elementwise import add, div, floor, multiply, power, subtract
 from funcgrad.ops.promotion import literals, promote_args, to_array
@@ -34,18 +36,18 @@ def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None =
     """An array of numbers, of nested lists and tuples of numbers and arrays (traced ones included), or of an array.
 
     A Python number becomes weakly typed; a sequence does not. ``ndmin`` adds leading axes. The result never shares
-    memory with a NumPy array that can be written. Raises TypeError for anything that holds no numbers, ValueError for
-    sequences of different lengths.
+    memory with a NumPy array that can be written. ``device`` is where it is put: a name such as "cuda:0", or None for the
+    default device (for an Array, the one where it is). Raises TypeError for anything that holds no numbers, ValueError for
+    sequences of different lengths and for a device that there is not.
 
     >>> array([[1, 2.5], [3, 4]])
     Array([[1. , 2.5],
            [3. , 4. ]], dtype=float64)
     """
-    check_device("array", device)
     wanted = None if dtype is None else dtypes.as_dtype(dtype)
     if isinstance(object, Array):
-        fresh = copy and type(object) is DeviceArray
-        out = DeviceArray(np.array(object._data)[()], object._weak) if fresh else object
+        fresh = copy and isinstance(object, DeviceArray)
+        out = type(object)(object._data.copy()[()], object._weak) if fresh else object
     elif type(object) in dtypes.PYTHON_SCALARS:
         number = dtypes.PYTHON_SCALARS[type(object)] if wanted is None else wanted
         out = DeviceArray(number.type(object), wanted is None)
@@ -53,6 +55,8 @@ def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None =
         out = _from_sequence(object, wanted)
     else:
         out = _from_foreign(object)
+    if device is not None or type(out) is DeviceArray and not isinstance(object, Array):
+        out = placed("array", out, device)
     if wanted is not None:
         out = s.convert_element_type(out, wanted)
     missing = ndmin - len(out.shape)
@@ -64,12 +68,13 @@ def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy: bool |
     """a as an array: Arrays are returned as they are unless ``copy`` is true, everything else as by ``array``.
 
     With ``copy=False`` a ValueError is raised for what cannot be taken without a copy: sequences, NumPy arrays that can
-    be written, another dtype.
+    be written, another dtype. An array of another library on a GPU is copied there, unless ``copy`` is False.
     """
-    check_device("asarray", device)
-    if dtype is None and not copy and isinstance(a, Array):
+    if dtype is None and device is None and not copy and isinstance(a, Array):
         return a
-    out = array(a, dtype, copy=bool(copy))
+    if copy is False and on_gpu(a):
+        a = from_gpu(a, False)
+    out = array(a, dtype, copy=bool(copy), device=device)
     if copy is False and not (out is a if isinstance(a, Array) else isinstance(a, np.ndarray) and type(out) is DeviceArray
                               and np.shares_memory(out._data, a)):
         raise ValueError(message("asarray: the values cannot be taken without a copy", describe(a), "an Array, or a NumPy "
@@ -157,9 +162,14 @@ def _stacked(x: Any, dtype: np.dtype) -> Any:
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Any:
-    """An array of anything that exports DLPack, such as a tensor of another library on the CPU."""
-    check_device("from_dlpack", device)
-    return asarray(x if isinstance(x, Array) else _from_foreign(np.from_dlpack(x)), copy=bool(copy))
+    """An array of anything that exports DLPack, such as a tensor of another library.
+
+    On a GPU it shares the memory of the tensor, where that is row-major and aligned and ``copy`` is not true.
+    """
+    if isinstance(x, Array):
+        return asarray(x, copy=bool(copy), device=device)
+    out = from_gpu(x, copy) if on_gpu(x) else asarray(_from_foreign(np.from_dlpack(x)), copy=bool(copy))
+    return out if device is None else placed("from_dlpack", out, device)
 
 
 def frombuffer(buffer: Any, dtype: Any = float, count: int = -1, offset: int = 0) -> Any:
@@ -189,26 +199,27 @@ def _eager() -> bool:
     return current_trace.get() is EVAL
 
 
-def _filled(shape: Any, value: np.generic, weak: bool = False) -> Any:
+def _filled(name: str, shape: Any, value: np.generic, device: Any, weak: bool = False) -> Any:
     """An array of one repeated number: memory of its own when evaluated, a broadcast scalar when traced."""
     shape = s.as_shape(shape)
     if any(n < 0 for n in shape):
         raise ValueError(message("a shape has a negative size", str(shape), "sizes >= 0"))
+    target = as_device(name, device)
     if _eager():
+        if target != CPU:
+            return CudaArray(filled(shape, value, target, name), weak)
         return DeviceArray(np.full(shape, value)[()], weak)
     return s.broadcast_in_dim(DeviceArray(value, weak), shape, ())
 
 
 def zeros(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of zeros, float64 unless a dtype is given."""
-    check_device("zeros", device)
-    return _filled(shape, _scalar(dtype, 0))
+    return _filled("zeros", shape, _scalar(dtype, 0), device)
 
 
 def ones(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of ones, float64 unless a dtype is given."""
-    check_device("ones", device)
-    return _filled(shape, _scalar(dtype, 1))
+    return _filled("ones", shape, _scalar(dtype, 1), device)
 
 
 def empty(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:
@@ -222,12 +233,11 @@ def _scalar(dtype: Any, value: int) -> np.generic:
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, *, device: Any = None) -> Any:
     """An array of a repeated value, or of an array broadcast to the shape; of its dtype unless one is given."""
-    check_device("full", device)
-    value = asarray(fill_value, dtype)
+    value = asarray(fill_value, dtype, device=None if isinstance(fill_value, Array) else CPU)
     if type(value) is DeviceArray and not value.shape:
-        return _filled(shape, value._data, value._weak)
+        return _filled("full", shape, value._data, device, value._weak)
     shape = s.as_shape(shape)
-    return broadcast(value, shape)
+    return placed("full", broadcast(value, shape), device)
 
 
 def broadcast(x: Any, shape: Shape) -> Any:
@@ -239,34 +249,33 @@ def broadcast(x: Any, shape: Shape) -> Any:
     return s.broadcast_to(x, shape)
 
 
-def _like(a: Any, value: Any, dtype: Any, shape: Any) -> Any:
+def _like(a: Any, value: Any, dtype: Any, shape: Any, device: Any) -> Any:
+    """As ``full``, where the array is if it is on a GPU."""
     a = a if isinstance(a, Array) else asarray(a)
-    out = full(a.shape if shape is None else shape, value, a.dtype if dtype is None else dtype)
+    if device is None and type(a) is CudaArray:
+        device = a.device
+    out = full(a.shape if shape is None else shape, value, a.dtype if dtype is None else dtype, device=device)
     return s.convert_element_type(out, a.dtype, weak_type=True) if dtype is None and a.weak_type else out
 
 
 def zeros_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Zeros of the shape and dtype of a, unless others are given."""
-    check_device("zeros_like", device)
-    return _like(a, 0, dtype, shape)
+    return _like(a, 0, dtype, shape, device)
 
 
 def ones_like(a: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """Ones of the shape and dtype of a, unless others are given."""
-    check_device("ones_like", device)
-    return _like(a, 1, dtype, shape)
+    return _like(a, 1, dtype, shape, device)
 
 
 def empty_like(prototype: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """An array of the shape and dtype of the prototype, unless others are given."""
-    check_device("empty_like", device)
-    return _like(prototype, 0, dtype, shape)
+    return _like(prototype, 0, dtype, shape, device)
 
 
 def full_like(a: Any, fill_value: Any, dtype: Any = None, shape: Any = None, *, device: Any = None) -> Any:
     """A repeated value of the shape and dtype of a, unless others are given."""
-    check_device("full_like", device)
-    return _like(a, fill_value, dtype, shape)
+    return _like(a, fill_value, dtype, shape, device)
 
 
 # ---------------------------------------------------------------- ranges
@@ -277,7 +286,6 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *,
 
     The bounds must be known while tracing. The dtype is that of the bounds unless one is given.
     """
-    check_device("arange", device)
     bounds = [x for x in (start, stop, step) if x is not None]
     for x in bounds:
         if getattr(x, "shape", ()) != ():
@@ -296,8 +304,10 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, *,
     if whole and step != 0 and not _eager():
         out = s.iota(dtype, (len(range(start, stop, step)),))
         out = out if step == 1 else multiply(out, dtype.type(step))
-        return out if start == 0 else add(out, dtype.type(start))
-    return DeviceArray(np.arange(start, stop, step).astype(dtype))
+        out = out if start == 0 else add(out, dtype.type(start))
+    else:
+        out = DeviceArray(np.arange(start, stop, step).astype(dtype))
+    return placed("arange", out, device)
 
 
 def _number(x: Any) -> Any:
@@ -314,20 +324,19 @@ def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, retste
     start and stop may be arrays, which broadcast: the numbers lie along a new ``axis``. Differentiable in both. With
     ``retstep`` also returns the distance. An integer dtype rounds down.
     """
-    check_device("linspace", device)
     num = operator.index(num)
     if num < 0:
         raise ValueError(message("linspace: the number of samples is negative", f"num={num}", "num >= 0"))
     plain = type(start) in (int, float) and type(stop) in (int, float) and axis in (0, -1)
     if plain and dtype is None and not retstep:
         steps = np.arange(num) / max(num - 1 if endpoint else num, 1)
-        return DeviceArray(start * (1 - steps) + stop * steps)
+        return placed("linspace", DeviceArray(start * (1 - steps) + stop * steps), device)
     start, stop, t, axis = _evenly("linspace", start, stop, num, endpoint, axis)
     out = add(multiply(start, subtract(1, t)), multiply(stop, t))
     if dtype is not None:
         dtype = dtypes.as_dtype(dtype)
         out = s.convert_element_type(floor(out) if dtype.kind in "iu" else out, dtype)
-    out = s.moveaxis(out, 0, axis)
+    out = placed("linspace", s.moveaxis(out, 0, axis), device) if device is not None else s.moveaxis(out, 0, axis)
     if not retstep:
         return out
     count = num - 1 if endpoint else num

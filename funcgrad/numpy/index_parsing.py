@@ -109,8 +109,8 @@ def _classified(item: Any) -> Any:
         item = asarray(item) if item else DeviceArray(np.zeros(0, np.int64))
     if isinstance(item, Tracer):
         item = item if item.concrete() is None else item.concrete()
-    if isinstance(item, DeviceArray):
-        item = np.asarray(item._data)
+    if isinstance(item, DeviceArray) and (type(item) is DeviceArray or not item.shape or item.dtype.kind == "b"):
+        item = np.asarray(item)  # integers on a GPU stay there, as long as the result does not depend on them
     if isinstance(item, np.integer):
         return int(item)
     if isinstance(item, Array | np.ndarray):

@@ -392,7 +392,7 @@ def _no_duplicates(vectors: Any) -> bool:
     """Whether index vectors with values name each window once; static slices are the same in all of them."""
     if not isinstance(vectors, DeviceArray):
         return False
-    flat = np.asarray(vectors._data).reshape(-1, vectors.shape[-1])
+    flat = np.asarray(vectors).reshape(-1, vectors.shape[-1])
     return len(np.unique(flat, axis=0)) == len(flat)
 
 

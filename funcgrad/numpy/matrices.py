@@ -18,7 +18,7 @@ from funcgrad.core.array import DeviceArray, describe
 from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.errors import message
 from funcgrad.numpy.contraction import diagonal_of
-from funcgrad.numpy.types import check_device
+from funcgrad.numpy.types import placed
 from funcgrad.ops import structural as s
 from funcgrad.ops.elementwise import add, eq, ge
 from funcgrad.ops.promotion import unary_arg
@@ -27,8 +27,7 @@ from funcgrad.ops.reduction import as_axis
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None, *, device: Any = None) -> Any:
     """An N by M matrix (N by N by default) with ones on its k-th diagonal and zeros elsewhere."""
-    check_device("eye", device)
-    return s.convert_element_type(_compared(eq, N, M, k), np.float64 if dtype is None else dtype)
+    return placed("eye", s.convert_element_type(_compared(eq, N, M, k), np.float64 if dtype is None else dtype), device)
 
 
 def identity(n: int, dtype: Any = None) -> Any:
@@ -38,7 +37,7 @@ def identity(n: int, dtype: Any = None) -> Any:
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
     """An N by M matrix with ones on and below its k-th diagonal."""
-    return s.convert_element_type(_compared(ge, N, M, k), np.float64 if dtype is None else dtype)
+    return placed("tri", s.convert_element_type(_compared(ge, N, M, k), np.float64 if dtype is None else dtype), None)
 
 
 def _compared(compare: Any, rows: int, columns: int | None, k: int) -> Any:

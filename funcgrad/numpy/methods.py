@@ -80,9 +80,8 @@ def _view(self: Any, dtype: Any = None) -> Any:
 
 
 def _to_device(self: Any, device: Any, *, stream: Any = None) -> Any:
-    """The array itself, which is in the memory of the CPU. Raises ValueError for another device."""
-    types.check_device("to_device", device)
-    return self
+    """The array on a device: itself if it is there, and a traced value as it is. Raises ValueError for no device."""
+    return types.placed("to_device", self, device)
 
 
 def _round(self: Any, ndigits: int | None = None) -> Any:
@@ -232,6 +231,5 @@ METHODS: dict[str, Any] = {
     "mT": property(m.matrix_transpose, doc="The array with its last two axes exchanged."),
     "real": property(ufuncs.real, doc="The real part."),
     "imag": property(ufuncs.imag, doc="The imaginary part; zeros for real arrays."),
-    "device": property(lambda self: "cpu", doc="Where the array is: always \"cpu\"."),
 }
 """What ``Array`` gets from here; ``funcgrad.numpy`` installs it."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import DeviceArray, describe, owned
+from funcgrad.core.array import CudaArray, DeviceArray, describe, on_device, owned
 from funcgrad.core.trace import Tracer
 from funcgrad.core.types import Shape
 from funcgrad.errors import ConcretizationTypeError, message
@@ -273,8 +273,8 @@ def nonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> tuple
         raise ValueError(message("fnp.nonzero: an array without axes has no indices", describe(a), None,
                                  "fnp.atleast_1d(a)"))
     if size is None:
-        return tuple(map(DeviceArray,
-                         _values("nonzero", a, "fnp.nonzero(a, size=n), or fnp.where(condition, x, y)").nonzero()))
+        found = _values("nonzero", a, "fnp.nonzero(a, size=n), or fnp.where(condition, x, y)").nonzero()
+        return tuple([on_device(DeviceArray(x), a.device) if type(a) is CudaArray else DeviceArray(x) for x in found])
     size = operator.index(size)
     fills = fill_value if isinstance(fill_value, tuple) else (0 if fill_value is None else fill_value,) * len(a.shape)
     mask = _flat(_condition("nonzero", a))

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import Array, DeviceArray, aval_of, describe
+from funcgrad.core.array import Array, DeviceArray, aval_of, describe, on_device
+from funcgrad.core.device import as_device, default
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import ne
 from funcgrad.ops.promotion import to_array
@@ -139,9 +140,10 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = False, device: Any = None) -> Any:
     """x with another dtype. Complex to real drops the imaginary part, with a warning."""
-    check_device("astype", device)
     aval = aval_of(x)
     x = to_array(x)
+    if device is not None:
+        x = placed("astype", x, device)
     if dtype is None:
         return x
     dtype = dtypes.as_dtype(dtype)
@@ -153,10 +155,18 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = False, device: Any = None) -> 
     return convert_element_type(x, dtype)
 
 
-def check_device(name: str, device: Any) -> None:
-    """Raises ValueError unless a device is None or "cpu", the one there is."""
-    if device is not None and device != "cpu":
-        raise ValueError(message(f"{name}: there is no such device", repr(device), "None or 'cpu'"))
+def placed(name: str, x: Any, device: Any) -> Any:
+    """An array just made, on the device asked for, or on the default one for None; a traced value as it is.
+
+    Raises ValueError for a name of no device.
+    """
+    if device is None:
+        target = default()
+        if target is None:
+            return x
+    else:
+        target = as_device(name, device)
+    return on_device(x, target, name) if isinstance(x, DeviceArray) else x
 
 
 def isscalar(element: Any) -> bool:

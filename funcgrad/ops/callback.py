@@ -17,6 +17,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import Array, describe
+from funcgrad.core.device import numpy_only
 from funcgrad.core.primitive import NOT_LINEAR, Kind, No, Primitive
 from funcgrad.core.trace import EVAL, current
 from funcgrad.core.types import ShapedArray, shaped_array
@@ -197,6 +198,7 @@ def silent() -> Iterator[None]:
         _silent.reset(token)
 
 
+@numpy_only
 def _impl(xp: Any, *args: Any, function: _Function, results: tuple, vmap_method: str = "") -> tuple:
     """The callback runs outside of all transformations."""
     values = []
@@ -208,6 +210,7 @@ def _impl(xp: Any, *args: Any, function: _Function, results: tuple, vmap_method:
         return function(values, results)
 
 
+@numpy_only
 def _effect(xp: Any, *args: Any, results: tuple, **params: Any) -> tuple:
     if not results and _silent.get():
         return ()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from funcgrad.core.device import numpy_only
 from funcgrad.core.primitive import NOT_LINEAR, Kind, Linear, Native, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.ops.elementwise import add, complex, div, imag, mul, real, sub
@@ -159,6 +160,7 @@ WELL_CONDITIONED = 1e5
 """Up to this condition the cofactors are taken from the inverse, which is many times faster than singular values."""
 
 
+@numpy_only
 @computed_by_lapack
 def cofactors_impl(xp: Any, a: Any) -> Any:
     """det(A) A^-T, or with A = U S Vh: det(U Vh) conj(U) diag(products of the other singular values) conj(Vh)."""
@@ -187,6 +189,7 @@ cofactors_p = Primitive("cofactors", Kind.OPAQUE, square_shape, cofactors_impl, 
                         stacked(lambda: cofactors_p), strong=True)
 
 
+@numpy_only
 @computed_by_lapack
 def cofactors_tangent_impl(xp: Any, a: Any, t: Any) -> Any:
     """In the bases of U and V the cofactors of S + E are known to first order, from products without two singular values."""

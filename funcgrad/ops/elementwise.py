@@ -565,7 +565,12 @@ def _direction_jvp(primals: tuple, tangents: tuple) -> tuple:
     return (out,), (out * complex(turn.dtype.type(0), turn),)
 
 
-direction_p = elementwise("direction", lambda xp, x: xp.sign(x), _direction_jvp, "sign({0})")
+def _direction_on_gpu(xp: Any, x: Any) -> Any:
+    size = xp.hypot(x.real, x.imag)
+    return xp.where(size == 0, 0, x / xp.where(size == 0, 1, size)).astype(x.dtype)
+
+
+direction_p = elementwise("direction", lambda xp, x: xp.sign(x), _direction_jvp, "sign({0})", cuda=_direction_on_gpu)
 
 
 def real(x: Any) -> Any:

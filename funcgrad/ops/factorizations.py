@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
+from funcgrad.core.device import numpy_only
 from funcgrad.core.primitive import NOT_LINEAR, PIECEWISE_CONSTANT, Kind, Native, No, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
+from funcgrad.ops import gpu_linalg
 from funcgrad.ops.elementwise import add, mul, neg, real, sub
 from funcgrad.ops.matrices import (
     adjoint,
@@ -172,7 +174,7 @@ def _congruent(l: Any, x: Any) -> Any:  # noqa: E741
 
 
 cholesky_p = Primitive("cholesky", Kind.OPAQUE, square_shape, cholesky_impl, cholesky_jvp, NOT_LINEAR,
-                       stacked(lambda: cholesky_p), code=Native("cholesky"), flops=matrix_flops(lambda m, n: n**3 / 6))
+                       stacked(lambda: cholesky_p), code=Native("cholesky"), cuda=gpu_linalg.cholesky, flops=matrix_flops(lambda m, n: n**3 / 6))
 
 # ---------------------------------------------------------------- LU
 
@@ -264,14 +266,11 @@ def _filled_rows(x: Any, rows: int) -> Any:
     return transposed(_filled(transposed(x), rows))
 
 
-lu_p = Primitive("lu", Kind.OPAQUE, lu_shape, lu_impl, lu_jvp, NOT_LINEAR, stacked(lambda: lu_p), code=Native("lu"),
-                 strong=True, flops=matrix_flops(lambda m, n: min(m, n) ** 2 * (max(m, n) - min(m, n) / 3) / 2))
-
-
 def permutation_shape(pivots: ShapedArray, *, permutation_size: int) -> ShapedArray:
     return shaped_array((*pivots.shape[:-1], permutation_size), INT32)
 
 
+@numpy_only
 def permutation_impl(xp: Any, pivots: Any, *, permutation_size: int) -> Any:
     out = xp.empty((*pivots.shape[:-1], permutation_size), INT32)
     out[...] = xp.arange(permutation_size)
@@ -281,6 +280,11 @@ def permutation_impl(xp: Any, pivots: Any, *, permutation_size: int) -> Any:
         xp.put_along_axis(out, at, out[..., i:i + 1], -1)
         out[..., i:i + 1] = other
     return out
+
+
+lu_p = Primitive("lu", Kind.OPAQUE, lu_shape, lu_impl, lu_jvp, NOT_LINEAR, stacked(lambda: lu_p), code=Native("lu"),
+                 cuda=gpu_linalg.lu(_eliminated, permutation_impl),
+                 strong=True, flops=matrix_flops(lambda m, n: min(m, n) ** 2 * (max(m, n) - min(m, n) / 3) / 2))
 
 
 lu_pivots_to_permutation_p = Primitive(
@@ -334,7 +338,7 @@ def qr_jvp(primals: tuple, tangents: tuple, *, pivoting: bool, full_matrices: bo
     return (q, r, *rest), (q_dot, r_dot, *[Zero(shaped_array(p.shape, FLOAT0)) for p in rest])
 
 
-qr_p = Primitive("qr", Kind.OPAQUE, qr_shape, qr_impl, qr_jvp, NOT_LINEAR, stacked(lambda: qr_p), code=Native("qr"),
+qr_p = Primitive("qr", Kind.OPAQUE, qr_shape, qr_impl, qr_jvp, NOT_LINEAR, stacked(lambda: qr_p), code=Native("qr"), cuda=gpu_linalg.qr,
                  strong=True, flops=matrix_flops(lambda m, n: 2 * min(m, n) ** 2 * (max(m, n) - min(m, n) / 3)))
 
 
@@ -342,6 +346,7 @@ def geqrf_shape(x: ShapedArray) -> tuple:
     return x, shaped_array((*x.shape[:-2], min(x.shape[-2:])), x.dtype)
 
 
+@numpy_only
 @computed_by_lapack
 def geqrf_impl(xp: Any, x: Any) -> tuple:
     reflections, taus = xp.linalg.qr(x, "raw")

@@ -19,6 +19,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
+from funcgrad.core.device import numpy_only
 from funcgrad.core.primitive import LINEAR, Kind, Primitive
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
 from funcgrad.errors import message
@@ -167,6 +168,7 @@ fft_p = Primitive("fft", Kind.OPAQUE, fft_shape, fft_impl, LINEAR, transpose_fir
 # ---------------------------------------------------------------- cosine transforms
 
 
+@numpy_only
 def cosine_transform_impl(xp: Any, x: Any, *, kind: int, axes: Shape) -> Any:
     return x.copy() if x.size == 0 else _library().dctn(x, kind, axes=axes, norm="ortho")
 

@@ -22,6 +22,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
 from funcgrad.errors import message
+from funcgrad.ops.structural import inverse_permutation
 
 
 class GatherDimensionNumbers(NamedTuple):
@@ -222,7 +223,7 @@ def wrapped_or_raise(xp: Any, start: Any, axis: int, size: int, last: int | None
         wrapped = start
     bad = (wrapped < 0) | (wrapped > last)
     if bad.any():
-        raise out_of_bounds(int(np.asarray(start)[np.asarray(bad)].flat[0]), axis, size)
+        raise out_of_bounds(int(start[bad].reshape(-1)[0]), axis, size)
     return wrapped
 
 
@@ -290,7 +291,7 @@ def read(xp: Any, x: Any, batch: Shape, starts: dict[int, Any], dn: GatherDimens
     else:
         out = x.transpose([kept.index(d) for d in (*sorted(starts), *rest)])[tuple(grid)]
     order = axes_of_result(len(batch), inner + rest, len(sizes), dn)
-    return out if order == list(range(len(order))) else out.transpose(np.argsort(order))
+    return out if order == list(range(len(order))) else out.transpose(inverse_permutation(order))
 
 
 def index_grid(xp: Any, batch: Shape, starts: dict[int, Any], dn: GatherDimensionNumbers,
@@ -377,7 +378,7 @@ def write(xp: Any, combine: Any, x: Any, order: list[int], grid: list[Any], coun
         keep = xp.broadcast_to(inside.reshape(inside.shape + (1,) * (where.ndim - inside.ndim)), where.shape).ravel()
         where, updates = where.ravel()[keep], updates[keep]
     combine(xp, rows.reshape(math.prod(shape[:count]), math.prod(shape[count:])), where.ravel(), updates, unique)
-    return rows if order == list(range(len(order))) else rows.transpose(np.argsort(order))
+    return rows if order == list(range(len(order))) else rows.transpose(inverse_permutation(order))
 
 
 def put(xp: Any, rows: Any, where: Any, updates: Any, unique: bool) -> None:

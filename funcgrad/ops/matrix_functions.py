@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import aval_of
+from funcgrad.core.device import numpy_only
 from funcgrad.core.primitive import NOT_LINEAR, Kind, Linear, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.ops.determinants import solve
@@ -69,6 +70,7 @@ def _finite(function: Any, *matrices: Any) -> tuple:
         return (function(*matrices),)
 
 
+@numpy_only
 @computed_by_lapack
 def expm_impl(xp: Any, a: Any) -> Any:
     if not a.size:
@@ -81,6 +83,7 @@ def expm_jvp(primals: tuple, tangents: tuple) -> tuple:
     return expm_p.bind(*primals), expm_frechet_p.bind(*primals, *tangents)
 
 
+@numpy_only
 @computed_by_lapack
 def expm_frechet_impl(xp: Any, a: Any, e: Any) -> Any:
     if not a.size:
@@ -130,6 +133,7 @@ def sylvester_shape(a: ShapedArray, b: ShapedArray, c: ShapedArray) -> ShapedArr
     return c
 
 
+@numpy_only
 @computed_by_lapack
 def sylvester_impl(xp: Any, a: Any, b: Any, c: Any) -> Any:
     if not c.size:
@@ -164,6 +168,7 @@ sylvester_p = Primitive("sylvester", Kind.OPAQUE, sylvester_shape, sylvester_imp
                         stacked(lambda: sylvester_p))
 
 
+@numpy_only
 @computed_by_lapack
 def sqrtm_impl(xp: Any, a: Any) -> Any:
     if not a.size:
@@ -189,6 +194,7 @@ def polar_shape(a: ShapedArray) -> tuple:
     return a, shaped_array((*a.shape[:-2], a.shape[-1], a.shape[-1]), a.dtype)
 
 
+@numpy_only
 @computed_by_lapack
 def polar_impl(xp: Any, a: Any) -> tuple:
     def factors(a: Any) -> tuple:
@@ -226,6 +232,7 @@ def pinv_shape(a: ShapedArray, rtol: ShapedArray, *, hermitian: bool) -> ShapedA
     return shaped_array((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
 
 
+@numpy_only
 @computed_by_lapack
 def pinv_impl(xp: Any, a: Any, rtol: Any, *, hermitian: bool) -> Any:
     if not a.size:

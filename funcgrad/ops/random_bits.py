@@ -93,12 +93,18 @@ def threefry_impl(xp: Any, key0: Any, key1: Any, count0: Any, count1: Any) -> tu
     xp.copyto(out1, count1)
     flat0, flat1 = out0.reshape(-1), out1.reshape(-1)
     key0, key1 = _one_or_all(xp, key0, shape), _one_or_all(xp, key1, shape)
-    temporary = xp.empty(min(size, BLOCK), np.uint32)
-    for start in range(0, size, BLOCK):
-        part = slice(start, min(start + BLOCK, size))
+    block = block_size(xp, size)
+    temporary = xp.empty(min(size, block), np.uint32)
+    for start in range(0, size, block):
+        part = slice(start, min(start + block, size))
         keys = [k if k.ndim == 0 else k[part] for k in (key0, key1)]
         _threefry_block(xp, *keys, flat0[part], flat1[part], temporary[:part.stop - part.start])
     return (out0, out1) if shape else (out0[()], out1[()])
+
+
+def block_size(xp: Any, size: int) -> int:
+    """On a GPU all elements are worked on at once."""
+    return BLOCK if xp is np else max(size, 1)
 
 
 def _one_or_all(xp: Any, key: Any, shape: Shape) -> Any:
@@ -318,8 +324,9 @@ def blockwise(function: Callable, dtype: np.dtype, xp: Any, x: Any) -> Any:
     flat = xp.ascontiguousarray(x).reshape(-1)
     out = xp.empty(flat.shape, x.dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
-        for start in range(0, flat.size, BLOCK):
-            out[start:start + BLOCK] = function(xp, flat[start:start + BLOCK].astype(dtype, copy=False))
+        block = block_size(xp, flat.size)
+        for start in range(0, flat.size, block):
+            out[start:start + block] = function(xp, flat[start:start + block].astype(dtype, copy=False))
     return out.reshape(x.shape)[()]
 
 

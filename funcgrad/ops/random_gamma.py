@@ -114,7 +114,7 @@ def _uniform(xp: Any, key: tuple, dtype: np.dtype) -> Any:
     else:
         bits = (word0 ^ word1).astype(f"uint{random_width}").astype(unsigned)
     one = np.ones(1, dtype)
-    return (bits >> unsigned.type(random_width - fraction) | one.view(unsigned)).view(dtype) - one
+    return (bits >> unsigned.type(random_width - fraction) | one.view(unsigned)[0]).view(dtype) - one[0]
 
 
 def _normal(xp: Any, key: tuple, dtype: np.dtype) -> Any:

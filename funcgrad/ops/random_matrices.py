@@ -6,11 +6,13 @@ In: stacks of matrices in the last two axes. Out: stacks of matrices. No derivat
 """
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from funcgrad.core.device import numpy_only
 from funcgrad.core.primitive import NOT_LINEAR, Kind, No, Primitive
 from funcgrad.core.types import ShapedArray
 from funcgrad.ops.structural import moveaxis
@@ -41,9 +43,10 @@ def _in_double_or_single(impl: Callable) -> Callable:
         wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
         return impl(xp, wide, **params).astype(x.dtype)
 
-    return computed
+    return functools.wraps(impl)(computed)
 
 
+@numpy_only
 def covariance_factor_impl(xp: Any, x: Any, *, method: str) -> Any:
     if method == "svd":
         u, values, _ = xp.linalg.svd(x)

@@ -16,12 +16,14 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
+from funcgrad.core.device import ThroughHost, wider
 from funcgrad.core.primitive import (
     DERIVED,
     LINEAR,
     NOT_LINEAR,
     PIECEWISE_CONSTANT,
     PIECEWISE_LINEAR,
+    SAME,
     Constant,
     Kind,
     Native,
@@ -220,7 +222,7 @@ def _extreme_impl(name: str, identity: Callable) -> Callable:
     def impl(xp: Any, x: Any, *, axes: Shape) -> Any:
         if x.size:
             return getattr(xp, name)(x, axis=axes)
-        return getattr(xp, name)(x, axis=axes, initial=identity(x.dtype)).astype(x.dtype)
+        return xp.full([x.shape[i] for i in kept_axes(x.ndim, axes)], identity(x.dtype), x.dtype)[()]
 
     return impl
 
@@ -244,11 +246,11 @@ def _extreme_jvp(primitive: Callable) -> Callable:
 reduce_max_p = Primitive(
     "reduce_max", Kind.REDUCTION, reduce_shape, _extreme_impl("max", lowest), _extreme_jvp(lambda: reduce_max_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_max_p, args, axes_in, axes),
-    code=("maximum({0}, {1})", "lowest"), taylor=PIECEWISE_LINEAR)
+    code=("maximum({0}, {1})", "lowest"), cuda=wider(_extreme_impl("max", lowest), "float32", "bfloat16"), taylor=PIECEWISE_LINEAR)
 reduce_min_p = Primitive(
     "reduce_min", Kind.REDUCTION, reduce_shape, _extreme_impl("min", highest), _extreme_jvp(lambda: reduce_min_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_min_p, args, axes_in, axes),
-    code=("minimum({0}, {1})", "highest"), taylor=PIECEWISE_LINEAR)
+    code=("minimum({0}, {1})", "highest"), cuda=wider(_extreme_impl("min", highest), "float32", "bfloat16"), taylor=PIECEWISE_LINEAR)
 
 
 def _position_shape(x: ShapedArray, *, axes: Shape, index_dtype: np.dtype) -> ShapedArray:
@@ -290,6 +292,24 @@ def reduce_and_impl(xp: Any, x: Any, *, axes: Shape) -> Any:
     return xp.all(x, axis=axes) if x.dtype.kind == "b" else xp.bitwise_and.reduce(x, axis=axes)
 
 
+def folded(ufunc: str, on_bools: Callable | None = None) -> Callable:
+    """The reduction by a ufunc that CuPy reduces only for bools, if at all: the halves of the axes are combined again and again."""
+
+    def impl(xp: Any, x: Any, *, axes: Shape) -> Any:
+        if x.dtype.kind == "b" and on_bools is not None:
+            return on_bools(xp, x, axes=axes)
+        kept = kept_axes(x.ndim, axes)
+        x = x.transpose((*kept, *axes)).reshape(*[x.shape[i] for i in kept], -1)
+        if not x.shape[-1]:
+            raise ThroughHost
+        while (n := x.shape[-1]) > 1:
+            half = getattr(xp, ufunc)(x[..., :n // 2], x[..., n // 2:2 * (n // 2)])
+            x = xp.concatenate([half, x[..., n - 1:]], -1) if n % 2 else half
+        return x[..., 0]
+
+    return impl
+
+
 def reduce_or_impl(xp: Any, x: Any, *, axes: Shape) -> Any:
     return xp.any(x, axis=axes) if x.dtype.kind == "b" else xp.bitwise_or.reduce(x, axis=axes)
 
@@ -297,14 +317,16 @@ def reduce_or_impl(xp: Any, x: Any, *, axes: Shape) -> Any:
 reduce_and_p = Primitive(
     "reduce_and", Kind.REDUCTION, _logic_shape, reduce_and_impl, _DISCRETE, NOT_LINEAR,
     batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_and_p, args, axes_in, axes),
-    code=("{0} & {1}", "all_ones"))
+    code=("{0} & {1}", "all_ones"), cuda=folded("bitwise_and", reduce_and_impl))
 reduce_or_p = Primitive(
     "reduce_or", Kind.REDUCTION, _logic_shape, reduce_or_impl, _DISCRETE, NOT_LINEAR,
-    batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_or_p, args, axes_in, axes), code=("{0} | {1}", "0"))
+    batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_or_p, args, axes_in, axes),
+    code=("{0} | {1}", "0"), cuda=folded("bitwise_or", reduce_or_impl))
 reduce_xor_p = Primitive(
     "reduce_xor", Kind.REDUCTION, _logic_shape,
     lambda xp, x, axes: xp.bitwise_xor.reduce(x, axis=axes), _DISCRETE, NOT_LINEAR,
-    batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_xor_p, args, axes_in, axes), code=("{0} ^ {1}", "0"))
+    batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_xor_p, args, axes_in, axes),
+    code=("{0} ^ {1}", "0"), cuda=folded("bitwise_xor"))
 
 reduce_sum = _reducer(reduce_sum_p, "The sum over the axes given, in the dtype of the operand.")
 reduce_prod = _reducer(reduce_prod_p, "The product over the axes given, in the dtype of the operand.")
@@ -378,13 +400,27 @@ def _cumulative_jvp(primitive: Callable, combine: Callable) -> Callable:
     return jvp
 
 
+def _accumulated(ufunc: str) -> Callable:
+    """All prefixes by a ufunc that CuPy does not accumulate: each step combines what lies twice as far apart."""
+
+    def impl(xp: Any, x: Any, axis: int) -> Any:
+        x, reach = xp.moveaxis(x, axis, -1), 1
+        while reach < x.shape[-1]:
+            x = xp.concatenate([x[..., :reach], getattr(xp, ufunc)(x[..., :-reach], x[..., reach:])], -1)
+            reach *= 2
+        return xp.moveaxis(x, -1, axis)
+
+    return impl
+
+
 def _cumulative_primitive(name: str, impl: Callable, jvp: Any, transpose: Any = NOT_LINEAR,
-                          taylor: Any = DERIVED) -> Primitive:
+                          taylor: Any = DERIVED, cuda: Callable | None = None) -> Primitive:
     def batch(mapped: Any, args: tuple, axes: tuple, *, axis: int, reverse: bool) -> tuple:
         return primitive.bind(*args, axis=axis + (axis >= axes[0]), reverse=reverse), axes
 
     primitive = Primitive(name, Kind.OPAQUE, lambda x, axis, reverse: x, _cumulative_impl(impl), jvp, transpose,
-                          batch, taylor, Native("cumulative", combine=name[3:]))
+                          batch, taylor, Native("cumulative", combine=name[3:]),
+                          cuda=SAME if cuda is None else _cumulative_impl(cuda))
     return primitive
 
 
@@ -429,13 +465,13 @@ cumprod_p = _cumulative_primitive(
     _cumulative_jvp(lambda: cumprod_p, _product_of_pairs))
 cummax_p = _cumulative_primitive(
     "cummax", lambda xp, x, axis: xp.maximum.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cummax_p, _extreme_of_pairs(max_p)), taylor=PIECEWISE_LINEAR)
+    _cumulative_jvp(lambda: cummax_p, _extreme_of_pairs(max_p)), taylor=PIECEWISE_LINEAR, cuda=_accumulated("maximum"))
 cummin_p = _cumulative_primitive(
     "cummin", lambda xp, x, axis: xp.minimum.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cummin_p, _extreme_of_pairs(min_p)), taylor=PIECEWISE_LINEAR)
+    _cumulative_jvp(lambda: cummin_p, _extreme_of_pairs(min_p)), taylor=PIECEWISE_LINEAR, cuda=_accumulated("minimum"))
 cumlogsumexp_p = _cumulative_primitive(
     "cumlogsumexp", lambda xp, x, axis: xp.logaddexp.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cumlogsumexp_p, _log_of_sums))
+    _cumulative_jvp(lambda: cumlogsumexp_p, _log_of_sums), cuda=_accumulated("logaddexp"))
 
 cumsum = _cumulative(cumsum_p, "Running sums along an axis; with ``reverse``, from the end.")
 cumprod = _cumulative(cumprod_p, "Running products along an axis; with ``reverse``, from the end.")

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.core.primitive import ALIGN, DERIVED, HOST, LINEAR, NOT_LINEAR, Kind, Linear, Primitive
+from funcgrad.core.primitive import ALIGN, DERIVED, HOST, LINEAR, NOT_LINEAR, SAME, Kind, Linear, Primitive
 from funcgrad.core.types import ShapedArray, shaped_array
 
 
 def elementwise(name: str, impl: Callable, jvp: Any, code: str, *, transpose: Any = NOT_LINEAR,
                 dtype: str | None = None, strong: bool = False, shape: Callable | None = None,
-                taylor: Any = DERIVED, commutative: bool = False) -> Primitive:
+                taylor: Any = DERIVED, commutative: bool = False, cuda: Any = SAME) -> Primitive:
     """A scalar expression applied to each element. ``dtype`` fixes the dtype of the result ("bool" in comparisons)."""
     return Primitive(name, Kind.ELEMENTWISE, shape or elementwise_shape(name, dtype), impl, jvp, transpose, ALIGN,
-                     taylor, code, strong=strong, commutative=commutative)
+                     taylor, code, cuda=cuda, strong=strong, commutative=commutative)
 
 
 def elementwise_shape(name: str, dtype: str | None = None) -> Callable:

@@ -19,6 +19,7 @@ from funcgrad.core.primitive import NOT_LINEAR, PIECEWISE_LINEAR, Kind, Linear, 
 from funcgrad.core.types import Shape, Zero
 from funcgrad.ops import series
 from funcgrad.ops.elementwise import add, div, eq, mul
+from funcgrad.ops.gpu_updates import combined, put_last
 from funcgrad.ops.index_maps import (
     GatherDimensionNumbers,
     GatherScatterMode,
@@ -217,10 +218,10 @@ def scatter_batch(primitive: Callable[[], Primitive]) -> Callable:
     return batch
 
 
-def _scatter(name: str, combine: Any, jvp: Any, transpose: Any, taylor: Any = PIECEWISE_LINEAR) -> Primitive:
+def _scatter(name: str, combine: Any, on_gpu: Any, jvp: Any, transpose: Any, taylor: Any = PIECEWISE_LINEAR) -> Primitive:
     return Primitive(name, Kind.OPAQUE, scatter_shape, scatter_impl(combine), jvp, transpose,
                      scatter_batch(lambda: _SCATTERS[name]), taylor, Native("scatter", filled=True),
-                     flops=no_flops if combine is put else lambda ins, outs, **_: ins[2].size)
+                     flops=no_flops if combine is put else lambda ins, outs, **_: ins[2].size, cuda=scatter_impl(on_gpu))
 
 
 # ---------------------------------------------------------------- scatter_add
@@ -242,7 +243,7 @@ def scatter_add_transpose(cotangents: tuple, x: Any, indices: Any, updates: Any,
     return ct if isinstance(x, Linear) else None, None, ct_updates
 
 
-scatter_add_p = _scatter("scatter_add", accumulate("add"), scatter_add_jvp, scatter_add_transpose)
+scatter_add_p = _scatter("scatter_add", accumulate("add"), combined("add"), scatter_add_jvp, scatter_add_transpose)
 
 # ---------------------------------------------------------------- scatter
 
@@ -272,7 +273,7 @@ def scatter_transpose(cotangents: tuple, x: Any, indices: Any, updates: Any, *,
     return ct_x, None, ct_updates
 
 
-scatter_p = _scatter("scatter", put, scatter_jvp, scatter_transpose)
+scatter_p = _scatter("scatter", put, put_last, scatter_jvp, scatter_transpose)
 
 # ---------------------------------------------------------------- scatter_mul
 
@@ -315,7 +316,7 @@ def scatter_mul_taylor(primals: tuple, terms: tuple, **params: Any) -> Any:
                                  for c in x[1:]]])
 
 
-scatter_mul_p = _scatter("scatter_mul", accumulate("multiply"), scatter_mul_jvp, scatter_mul_transpose,
+scatter_mul_p = _scatter("scatter_mul", accumulate("multiply"), combined("multiply"), scatter_mul_jvp, scatter_mul_transpose,
                          scatter_mul_taylor)
 
 # ---------------------------------------------------------------- scatter_min, scatter_max
@@ -341,7 +342,7 @@ def _extremum_jvp(primitive: Callable[[], Primitive]) -> Callable:
     return jvp
 
 
-scatter_min_p = _scatter("scatter_min", accumulate("minimum"), _extremum_jvp(lambda: scatter_min_p), NOT_LINEAR)
-scatter_max_p = _scatter("scatter_max", accumulate("maximum"), _extremum_jvp(lambda: scatter_max_p), NOT_LINEAR)
+scatter_min_p = _scatter("scatter_min", accumulate("minimum"), combined("minimum"), _extremum_jvp(lambda: scatter_min_p), NOT_LINEAR)
+scatter_max_p = _scatter("scatter_max", accumulate("maximum"), combined("maximum"), _extremum_jvp(lambda: scatter_max_p), NOT_LINEAR)
 
 _SCATTERS = {p.name: p for p in (scatter_p, scatter_add_p, scatter_mul_p, scatter_min_p, scatter_max_p)}

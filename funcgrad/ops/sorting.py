@@ -29,6 +29,7 @@ from funcgrad.core.primitive import (
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
 from funcgrad.ops.elementwise import neg
+from funcgrad.ops.gpu_updates import added_at
 from funcgrad.ops.promotion import unary_arg
 from funcgrad.ops.reduction import as_axis
 from funcgrad.ops.structural import broadcast_in_dim, iota, moveaxis, rev
@@ -157,6 +158,16 @@ def add_along_impl(xp: Any, x: Any, indices: Any, *, axis: int, size: int, uniqu
     return out
 
 
+def add_along_on_gpu(xp: Any, x: Any, indices: Any, *, axis: int, size: int, unique: bool) -> Any:
+    x, indices = xp.moveaxis(x, axis, -1), xp.moveaxis(indices, axis, -1)
+    lines = x.size // max(x.shape[-1], 1)
+    out = xp.zeros((*x.shape[:-1], size), x.dtype)
+    if x.size:
+        where = xp.arange(lines)[:, None] * size + indices.reshape(lines, -1)
+        out = added_at(xp, out.reshape(-1), where.reshape(-1), x.reshape(-1)).reshape(out.shape)
+    return xp.moveaxis(out, -1, axis)
+
+
 def _along_batch(primitive: Any) -> Any:
     def batch(mapped: Any, args: tuple, axes: tuple, *, axis: int, **params: Any) -> tuple:
         x, indices = (broadcast_in_dim(v, (mapped.size, *v.shape), range(1, len(v.shape) + 1)) if d is None
@@ -180,7 +191,7 @@ take_along_p = Primitive(
     lambda xp, x, indices, axis, unique: xp.take_along_axis(x, indices, axis), LINEAR,
     take_along_transpose, _along_batch(lambda: take_along_p), code=Native("take_along"), flops=no_flops)
 add_along_p = Primitive("add_along", Kind.OPAQUE, add_along_shape, add_along_impl, LINEAR, add_along_transpose,
-                        _along_batch(lambda: add_along_p), code=Native("add_along"))
+                        _along_batch(lambda: add_along_p), code=Native("add_along"), cuda=add_along_on_gpu)
 
 # ---------------------------------------------------------------- sort
 
@@ -256,6 +267,23 @@ def sort_impl(xp: Any, *operands: Any, dimension: int, num_keys: int) -> tuple:
     return tuple([xp.take_along_axis(x, order, dimension) for x in operands])
 
 
+def argsort_on_gpu(xp: Any, x: Any, axis: int) -> Any:
+    """CuPy's argsort is stable."""
+    return xp.argsort(_comparable(x), axis=axis, kind="stable")
+
+
+def sort_on_gpu(xp: Any, *operands: Any, dimension: int, num_keys: int) -> tuple:
+    """By several keys: a stable sort by each, from the last to the first."""
+    if len(operands) == 1:
+        x, = operands
+        return (xp.sort(_comparable(x), axis=dimension, kind="stable").astype(x.dtype, copy=False),)
+    order = argsort_on_gpu(xp, operands[num_keys - 1], dimension)
+    for key in operands[num_keys - 2::-1] if num_keys > 1 else ():
+        again = argsort_on_gpu(xp, xp.take_along_axis(key, order, dimension), dimension)
+        order = xp.take_along_axis(order, again, dimension)
+    return tuple([xp.take_along_axis(x, order, dimension) for x in operands])
+
+
 def sort_jvp(primals: tuple, tangents: tuple, *, dimension: int, num_keys: int) -> tuple:
     positions = iota(np.int64, primals[0].shape, dimension)
     *outs, order = sort_p.bind(*primals, positions, dimension=dimension, num_keys=num_keys)
@@ -270,7 +298,7 @@ def sort_batch(axis: Any, args: tuple, axes: tuple, *, dimension: int, num_keys:
 
 
 sort_p = Primitive("sort", Kind.OPAQUE, sort_shape, sort_impl, sort_jvp, NOT_LINEAR, sort_batch, PIECEWISE_LINEAR,
-                   code=Native("sort"))
+                   code=Native("sort"), cuda=sort_on_gpu)
 
 # ---------------------------------------------------------------- top_k
 
@@ -282,8 +310,9 @@ def top_k_shape(x: ShapedArray, *, k: int) -> tuple:
 
 def top_k_impl(xp: Any, x: Any, *, k: int) -> tuple:
     n = x.shape[-1]
+    argsort = stable_argsort if xp is np else argsort_on_gpu
     # The stable order of the reversed line, read from its end: of equal elements the first come first.
-    order = n - 1 - xp.flip(stable_argsort(xp, xp.flip(x, -1), -1), -1)[..., :k]
+    order = n - 1 - xp.flip(argsort(xp, xp.flip(x, -1), -1), -1)[..., :k]
     return xp.take_along_axis(x, order, -1), order.astype(np.int32)
 
 

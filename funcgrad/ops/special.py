@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import describe
-from funcgrad.core.primitive import HOST, Partials, Primitive, missing_rule
+from funcgrad.core.device import numpy_only
+from funcgrad.core.primitive import HOST, SAME, Partials, Primitive, missing_rule
 from funcgrad.errors import message
 from funcgrad.ops.cdf_parameters import beta_ratio, gamma_ratio, moment
 from funcgrad.ops.elementwise import abs, exp, log, log1p, mul, neg, sign, square
@@ -48,12 +49,28 @@ def computed_wide(impl: Callable) -> Callable:
         with np.errstate(over="ignore"):  # as SciPy, which overflows without a warning
             return impl(*[x.astype(wide) for x in args], **params).astype(dtype)
 
-    return wrapped
+    return numpy_only(wrapped)
 
 
 def special(name: str, function: str, jvp: Any, code: Any = HOST) -> Primitive:
     """A primitive whose values are those of a function of ``scipy.special``."""
-    return elementwise(name, computed_wide(lambda *args: getattr(library(), function)(*args)), jvp, code)
+    return elementwise(name, computed_wide(lambda *args: getattr(library(), function)(*args)), jvp, code,
+                       cuda=of_cupy(lambda library, *args: getattr(library, function)(*args)) if function in OF_CUPY else SAME)
+
+
+OF_CUPY = frozenset("betaln beta binom betainc digamma erf erfc erfcx erfinv exp1 expi gamma gammainc gammaincc gammaln i0e i1e "
+                    "loggamma ndtri poch psi xlog1py xlogy zeta".split())
+"""What ``cupyx.scipy.special`` has of the functions used."""
+
+
+def of_cupy(function: Callable) -> Callable:
+    """An implementation for CuPy from ``function(cupyx.scipy.special, *buffers)``, computed in float64 as on the host."""
+
+    def impl(xp: Any, *args: Any, **params: Any) -> Any:
+        import cupyx.scipy.special
+        return computed_wide(lambda *wide: function(cupyx.scipy.special, *wide, **params))(xp, *args)
+
+    return impl
 
 
 def on_arrays(function: Callable) -> Callable:

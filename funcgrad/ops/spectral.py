@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
+from funcgrad.core.device import numpy_only
 from funcgrad.core.primitive import NOT_LINEAR, Kind, Native, No, Primitive
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
+from funcgrad.ops import gpu_linalg
 from funcgrad.ops.degenerate import differences, inverse_where_apart, turned, watched
 from funcgrad.ops.elementwise import add, complex, conj, imag, mul, neg, real, sub
 from funcgrad.ops.factorizations import lu_p, square_shape
@@ -196,6 +198,7 @@ def svd_impl(xp: Any, x: Any, *, full_matrices: bool, vectors: bool) -> tuple:
     return _or_nan(factors, x)
 
 
+@numpy_only
 @computed_by_lapack
 def eig_impl(xp: Any, x: Any, *, vectors: bool) -> tuple:
     wide = np.result_type(x.dtype, np.complex64)
@@ -207,6 +210,7 @@ def eig_impl(xp: Any, x: Any, *, vectors: bool) -> tuple:
     return _or_nan(pair, x)
 
 
+@numpy_only
 @computed_by_lapack
 def schur_impl(xp: Any, x: Any) -> tuple:
     import scipy.linalg
@@ -214,12 +218,14 @@ def schur_impl(xp: Any, x: Any) -> tuple:
                       if a.size else (a, a), x)
 
 
+@numpy_only
 @computed_by_lapack
 def rsf2csf_impl(xp: Any, t: Any, z: Any) -> tuple:
     import scipy.linalg
     return one_by_one(lambda t, z: scipy.linalg.rsf2csf(t, z) if t.size else (t + 0j, z + 0j), t, z)
 
 
+@numpy_only
 @computed_by_lapack
 def diagonalized_impl(xp: Any, x: Any) -> tuple:
     """From the Schur form, without those of its elements above the diagonal that are rounding errors."""
@@ -234,6 +240,7 @@ def diagonalized_impl(xp: Any, x: Any) -> tuple:
     return one_by_one(pair, x)
 
 
+@numpy_only
 @computed_by_lapack
 def hessenberg_impl(xp: Any, x: Any) -> tuple:
     if x.shape[-1] < 2:
@@ -243,6 +250,7 @@ def hessenberg_impl(xp: Any, x: Any) -> tuple:
     return one_by_one(lambda a: gehrd(a)[:2], x)
 
 
+@numpy_only
 @computed_by_lapack
 def tridiagonal_impl(xp: Any, x: Any, *, lower: bool) -> tuple:
     from scipy.linalg.lapack import get_lapack_funcs
@@ -389,9 +397,9 @@ def diagonalized_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 
 eigh_p = Primitive("eigh", Kind.OPAQUE, eigh_shape, eigh_impl, eigh_jvp, NOT_LINEAR, stacked(lambda: eigh_p),
-                   code=Native("eigh"), strong=True, flops=matrix_flops(lambda m, n: 4.5 * n**3))
+                   code=Native("eigh"), cuda=gpu_linalg.eigh, strong=True, flops=matrix_flops(lambda m, n: 4.5 * n**3))
 svd_p = Primitive("svd", Kind.OPAQUE, svd_shape, svd_impl, svd_jvp, NOT_LINEAR, stacked(lambda: svd_p), code=Native("svd"),
-                  strong=True, flops=matrix_flops(lambda m, n: 2 * m * n * max(m, n) + 5.5 * min(m, n) ** 3))
+                  cuda=gpu_linalg.svd, strong=True, flops=matrix_flops(lambda m, n: 2 * m * n * max(m, n) + 5.5 * min(m, n) ** 3))
 eig_p = Primitive("eig", Kind.OPAQUE, eig_shape, eig_impl, eig_jvp, NOT_LINEAR, stacked(lambda: eig_p), strong=True,
                   flops=matrix_flops(lambda m, n: 12.5 * n**3))
 schur_p = Primitive("schur", Kind.OPAQUE, lambda x: (square_shape(x), x), schur_impl,

@@ -454,6 +454,15 @@ def select_n_impl(xp: Any, which: Any, *cases: Any) -> Any:
     return out if out.shape else out[()]
 
 
+def select_n_on_gpu(xp: Any, which: Any, *cases: Any) -> Any:
+    if which.dtype.kind == "b":
+        return xp.where(which, cases[1], cases[0])
+    out = cases[-1]
+    for i in range(len(cases) - 2, -1, -1):
+        out = xp.where(which <= i, cases[i], out)
+    return out
+
+
 def select_n_transpose(cotangents: tuple, which: Any, *cases: Any) -> tuple:
     ct, = cotangents
     zero = ct.dtype.type(0)
@@ -496,7 +505,7 @@ def select_n_code(which: np.dtype, *cases: np.dtype) -> str | None:
 
 
 select_n_p = Primitive("select_n", Kind.ELEMENTWISE, select_n_shape, select_n_impl, LINEAR, select_n_transpose,
-                       select_n_batch, code=select_n_code)
+                       select_n_batch, code=select_n_code, cuda=select_n_on_gpu)
 
 # ---------------------------------------------------------------- iota, conversion, stop_gradient
 

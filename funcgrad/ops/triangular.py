@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core.array import describe
+from funcgrad.core.device import numpy_only
 from funcgrad.core.primitive import Kind, Linear, Native, Primitive
 from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.errors import message
+from funcgrad.ops import gpu_linalg
 from funcgrad.ops.contraction import multiply_adds
 from funcgrad.ops.elementwise import add, mul, neg, sub
 from funcgrad.ops.matrices import (
@@ -195,9 +197,10 @@ def triangular_solve_transpose(cotangents: tuple, a: Any, b: Any, *, lower: bool
     return None, solve_triangular(a, cotangents[0], lower, not transpose_a, unit_diagonal)
 
 
+_triangular_on_gpu = gpu_linalg.triangular_solve(_substituted)
 triangular_solve_p = Primitive(
     "triangular_solve", Kind.OPAQUE, _systems_shape, triangular_solve_impl, triangular_solve_jvp,
-    triangular_solve_transpose, _systems_batch(lambda: triangular_solve_p), code=Native("triangular_solve"),
+    triangular_solve_transpose, _systems_batch(lambda: triangular_solve_p), code=Native("triangular_solve"), cuda=_triangular_on_gpu,
     flops=lambda ins, outs, **_: multiply_adds(ins[0].shape[-1] * ins[1].size / 2, ins[1].dtype))
 
 # ---------------------------------------------------------------- by a known LU factorisation
@@ -233,6 +236,7 @@ def factored_solve_transpose(cotangents: tuple, a: Any, lu: Any, permutation: An
 factored_solve_p = Primitive(
     "factored_solve", Kind.OPAQUE, _systems_shape, factored_solve_impl, factored_solve_jvp, factored_solve_transpose,
     _systems_batch(lambda: factored_solve_p), code=Native("factored_solve"),
+    cuda=gpu_linalg.factored_solve(_triangular_on_gpu),
     flops=lambda ins, outs, **_: multiply_adds(ins[0].shape[-1] * ins[3].size, ins[3].dtype))
 
 # ---------------------------------------------------------------- tridiagonal
@@ -244,6 +248,7 @@ def tridiagonal_solve_shape(dl: ShapedArray, d: ShapedArray, du: ShapedArray, b:
     return b
 
 
+@numpy_only
 @computed_by_lapack
 def tridiagonal_solve_impl(xp: Any, dl: Any, d: Any, du: Any, b: Any) -> Any:
     if not b.size:

@@ -135,7 +135,11 @@ def inside(xp: Any, x: Any, value: Any, padding: Padding) -> Any:
     """x padded with a value, or cut where the padding is negative."""
     x = x[tuple([slice(max(-low, 0), n - max(-high, 0)) for n, (low, high) in zip(x.shape, padding, strict=True)])]
     wide = [(max(low, 0), max(high, 0)) for low, high in padding]
-    return xp.pad(x, wide, constant_values=value) if any(map(any, wide)) else x
+    if not any(map(any, wide)):
+        return x
+    out = xp.full([low + n + high for n, (low, high) in zip(x.shape, wide, strict=True)], value, x.dtype)
+    out[tuple([slice(low, low + n) for n, (low, _) in zip(x.shape, wide, strict=True)])] = x
+    return out
 
 
 def places(window: Shape, counts: Shape, strides: Shape, dilation: Shape) -> Iterator[tuple[tuple[int, ...], tuple]]:

@@ -149,7 +149,7 @@ class _Writer:
         arguments = []
         for x, path, var in zip(leaves, paths, jaxpr.in_vars, strict=True):
             used = any(var in e.inputs for e in jaxpr.equations) or var in jaxpr.outs
-            arguments.append(self.variable(path if path in parameters else self.unique(path), x._data))
+            arguments.append(self.variable(path if path in parameters else self.unique(path), x._data if type(x) is DeviceArray else np.asarray(x)))
             if used:
                 self.scribe.lines.append(Statement([f"{arguments[-1]._name} = {_coerced(path, x, target)}"]))
         outs = self.program(jaxpr, arguments)

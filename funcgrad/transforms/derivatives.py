@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import DeviceArray, aval_of, describe
+from funcgrad.core.array import CudaArray, DeviceArray, aval_of, describe, on_device
+from funcgrad.core.device import Device
 from funcgrad.core.primitive import Linear
 from funcgrad.core.stage import as_value
 from funcgrad.core.types import Zero, shaped_array, tangent_aval
@@ -72,7 +73,7 @@ def value_and_grad(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: boo
             result, = _check_scalar(fun, outs[:1] if has_aux else outs, flat.out_tree, holomorphic)
             seed = _one(result)
             cts = iter(backward(tape, indices[:1], [seed], sum(active)))
-        gradients = [_as_gradient(next(cts), x) if a else np.zeros(x.shape, dtypes.float0)
+        gradients = [_as_gradient(next(cts), x.aval, _place(x)) if a else np.zeros(x.shape, dtypes.float0)
                      for a, x in zip(active, leaves, strict=True)]
         gradient = tree_unflatten(tree, gradients)
         value = tree_unflatten(flat.out_tree, [result])
@@ -118,7 +119,7 @@ def vjp(fun: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     with quiet():
         outs, indices, tape = linearize_flat(flat, leaves, active, "vjp")
     out_tree, count = flat.out_tree, flat.out_tree.num_leaves
-    in_avals = [aval_of(x) for x in leaves]
+    in_avals, places = [aval_of(x) for x in leaves], [_place(x) for x in leaves]
     out_avals = [aval_of(x) for x in outs[:count]]
     indices = indices[:count]
 
@@ -126,8 +127,8 @@ def vjp(fun: Callable, *primals: Any, has_aux: bool = False) -> tuple:
         cts = check_like(fun, "vjp: the cotangents", cotangents, out_tree, out_avals)
         with quiet():
             results = iter(backward(tape, indices, cts, sum(active)))
-        return tree_unflatten(tree, [_as_gradient(next(results), a) if on else np.zeros(a.shape, dtypes.float0)
-                                     for on, a in zip(active, in_avals, strict=True)])
+        return tree_unflatten(tree, [_as_gradient(next(results), a, place) if on else np.zeros(a.shape, dtypes.float0)
+                                     for on, a, place in zip(active, in_avals, places, strict=True)])
 
     out = tree_unflatten(out_tree, outs[:count])
     return (out, pullback, tree_unflatten(flat.aux, outs[count:])) if has_aux else (out, pullback)
@@ -158,7 +159,8 @@ def jvp(fun: Callable, primals: Sequence[Any], tangents: Sequence[Any], has_aux:
     with quiet():
         outs, out_dots = jvp_flat(flat, leaves, dots)
         count = flat.out_tree.num_leaves
-        out_dots = [instantiate(t) for t in out_dots[:count]]
+        out_dots = [_as_gradient(None, t.aval, _place(y)) if type(t) is Zero else t
+                    for t, y in zip(out_dots[:count], outs, strict=False)]
     result = tree_unflatten(flat.out_tree, outs[:count]), tree_unflatten(flat.out_tree, out_dots)
     return (*result, tree_unflatten(flat.aux, outs[count:])) if has_aux else result
 
@@ -179,13 +181,14 @@ def linearize(fun: Callable, *primals: Any, has_aux: bool = False) -> tuple:
         outs, indices, tape = linearize_flat(flat, leaves, active, "linearize")
     out_tree, count = flat.out_tree, flat.out_tree.num_leaves
     in_avals, out_avals = [aval_of(x) for x in leaves], [aval_of(x) for x in outs[:count]]
+    places = [_place(x) for x in outs[:count]]
 
     def f_jvp(*tangents: Any) -> Any:
         dots = check_like(fun, "linearize: the tangents", tangents, tree, in_avals)
         with quiet():
             values = tape.forward([instantiate(t) for t, a in zip(dots, active, strict=True) if a])
-            results = [instantiate(Zero(tangent_aval(a))) if i is None or values[i] is None else values[i]
-                       for i, a in zip(indices, out_avals, strict=False)]
+            results = [_as_gradient(None if i is None else values[i], tangent_aval(a), place)
+                       for i, a, place in zip(indices, out_avals, places, strict=False)]
         return tree_unflatten(out_tree, results)
 
     out = tree_unflatten(out_tree, outs[:count])
@@ -298,7 +301,7 @@ def jacrev(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
 
             def pull(*cts: Any) -> list[Any]:
                 results = iter(backward(tape, indices[:count], cts, sum(active)))
-                return [_as_gradient(next(results), x) if a else np.zeros(x.shape, dtypes.float0)
+                return [_as_gradient(next(results), x.aval, _place(x)) if a else np.zeros(x.shape, dtypes.float0)
                         for a, x in zip(active, leaves, strict=True)]
 
             results, axes = map_flat(pull, Axis(sum(sizes)), _basis(outs[:count], sizes), [0] * count)
@@ -427,10 +430,17 @@ def _one(x: Any) -> Any:
     return DeviceArray(x.dtype.type(1), x.weak_type)
 
 
-def _as_gradient(ct: Any, x: Any) -> Any:
-    """The cotangent of an argument as a value of its type."""
-    aval = x if not hasattr(x, "aval") else x.aval
-    return zeros(aval) if ct is None else ct
+def _place(x: Any) -> Device | None:
+    """The GPU where a value is, or None."""
+    return x.device if type(x) is CudaArray else None
+
+
+def _as_gradient(ct: Any, aval: Any, place: Device | None) -> Any:
+    """A tangent or cotangent as an array; one that is zero is made where the value is to which it belongs."""
+    if ct is not None:
+        return ct
+    zero = zeros(aval)
+    return zero if place is None or aval.dtype == dtypes.float0 else on_device(zero, place)
 
 
 def as_cotangent(x: Any) -> Any:

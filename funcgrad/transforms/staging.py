@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import Array, DeviceArray
+from funcgrad.core.array import Array, CudaArray, DeviceArray, on_device
+from funcgrad.core.device import CPU
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.stage import as_value, eval_jaxpr, stage, typed
 from funcgrad.core.trace import EVAL, current
@@ -90,7 +91,7 @@ def make_jaxpr(fun: Callable, static_argnums: int | Sequence[int] = (), return_s
 def stage_call(fun: Callable, args: tuple, kwargs: dict, where: str, instead: str) -> tuple[Jaxpr, list[Array], Any]:
     """The program of a call whose arguments have values, those values, and the tree of its results.
 
-    For tools that run a program step by step or write it down. Raises TypeError, in the name of ``where``, for values that a
+    For tools that run a program step by step or write it down, which they do on the CPU. Raises TypeError, in the name of ``where``, for values that a
     surrounding transformation traces.
     """
     leaves, in_tree = flatten_args(fun, args, where, kwargs)
@@ -100,7 +101,14 @@ def stage_call(fun: Callable, args: tuple, kwargs: dict, where: str, instead: st
     if captured or not all(isinstance(x, DeviceArray) for x in leaves):
         raise TypeError(message(f"{where}: a value is traced by a surrounding transformation", None, "arrays",
                                 f"{where} outside of all transformations: {instead}"))
+    if any([type(x) is CudaArray for x in (*leaves, *jaxpr.consts)]):
+        jaxpr = jaxpr.replace(consts=tuple(map(_on_cpu, jaxpr.consts)))
+        leaves = list(map(_on_cpu, leaves))
     return jaxpr, leaves, flat.out_tree
+
+
+def _on_cpu(x: Any) -> Any:
+    return on_device(x, CPU) if isinstance(x, DeviceArray) else x
 
 
 def eval_shape(fun: Callable, *args: Any, **kwargs: Any) -> Any:
