@@ -102,12 +102,12 @@ __all__ = [
     "Array", "Device", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache", "check",
     "checkpoint", "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost", "cuda",
     "custom_derivatives", "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "default_device",
-    "device_count", "device_get", "device_put", "devices", "disable_jit", "doctor", "draw", "dtypes", "eager", "effects_barrier",
-    "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan", "flatten_util", "float0",
-    "grad", "hessian", "hvp", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
+    "device_count", "device_get", "device_put", "devices", "disable_jit", "doctor", "draw", "dtypes", "eager",
+    "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan", "flatten_util",
+    "float0", "grad", "hessian", "hvp", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
     "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
     "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
-    "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_default_device", "set_num_threads", "step", "taylor",
-    "test_util", "timeit", "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad",
-    "viz", "vjp", "vmap",
+    "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_default_device", "set_num_threads", "step",
+    "taylor", "test_util", "timeit", "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad",
+    "viz", "vjp", "vmap"
 ]
