@@ -34,6 +34,7 @@ class Options:
     threads: int = 2
     tiny: bool = False
     patience: float = 300.0
+    device: str = "cpu"
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Failed(Exception):
 
 
 def command(mode: str, library: str, options: Options, *words: str) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.worker", mode, library, str(options.threads), *words]
+    return [sys.executable, "-m", "benchmarks.worker", mode, library, str(options.threads), options.device, *words]
 
 
 class Worker:
@@ -78,7 +79,7 @@ class Worker:
             self.errors = tempfile.TemporaryFile()
             self.process = subprocess.Popen(command("serve", self.library, self.options), cwd=ROOT, stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, stderr=self.errors,
-                                            env=environment(self.options.threads, self.cache))
+                                            env=environment(self.options.threads, self.cache, self.options.device))
         try:
             self.process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
             self.process.stdin.flush()
@@ -178,11 +179,12 @@ def prepare(result: Result, workers: dict[str, Worker], options: Options, folder
         path = os.path.join(folder, f"{library}.npz")
         try:
             worker.ask("prepare", workload=result.workload.name, tiny=options.tiny, values=path)
-            values[library] = read_arrays(path)
+            if library in result.workload.compared():
+                values[library] = read_arrays(path)
         except Failed as failure:
             result.failures[library] = str(failure)
     reference = next((library for library in sorted(values, key=lambda name: name != "jax") if library != "funcgrad"), None)
-    agreeing = []
+    agreeing = [library for library in workers if library not in result.workload.compared() and library not in result.failures]
     for library, found in values.items():
         if library != reference and reference is not None:
             difference = disagreement(found, values[reference], result.workload.tolerance)

@@ -1,10 +1,10 @@
 """The process that runs one library: it answers the runner's requests, or makes one measurement and ends.
 
-    python -m benchmarks.worker serve jax 2          requests as lines of JSON on the standard input, answers on the output
-    python -m benchmarks.worker once jax 2 NAME      builds the workload, calls it once, and ends
-    python -m benchmarks.worker second|memory|growth|scaling|overhead jax 2 NAME      prints one number as JSON
+    python -m benchmarks.worker serve jax 2 cpu          requests as lines of JSON on the standard input, answers on the output
+    python -m benchmarks.worker once jax 2 cpu NAME      builds the workload, calls it once, and ends
+    python -m benchmarks.worker second|memory|growth|scaling|overhead jax 2 cpu NAME      prints one number as JSON
 
-The third word is the number of threads; ``tiny`` as a last word chooses small sizes.
+The third word is the number of threads, the fourth the device; ``tiny`` as a last word chooses small sizes.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def arrays(result: Any) -> Iterator[np.ndarray]:
         for item in result:
             yield from arrays(item)
     else:
-        yield np.asarray(result.detach() if hasattr(result, "detach") else result)
+        yield np.asarray(result.detach().cpu() if hasattr(result, "detach") else result)
 
 
 def timed(lib: Library, program: Program, count: int = 1) -> float:
@@ -64,8 +64,8 @@ def reason(error: BaseException) -> str:
 class Server:
     """Holds one workload at a time."""
 
-    def __init__(self, library: str):
-        self.name = library
+    def __init__(self, library: str, device: str = "cpu"):
+        self.name, self.device = library, device
         self.libraries: dict[bool, Library] = {}
         self.lib: Library | None = None
         self.program: Program | None = None
@@ -74,13 +74,15 @@ class Server:
         """Builds a workload, calls it, and writes its values to a file."""
         self.program = None
         work = BY_NAME[workload]
-        self.lib = load(self.name, work.wide)
-        program = work.program(self.lib, tiny)
+        self.lib = load(self.name, work.wide, self.device)
+        function, args = work.program(self.lib, tiny)
+        program = function, self.lib.placed(args)
         start = time.perf_counter()
         result = program[0](*program[1])
         self.lib.ready(result)
         first = time.perf_counter() - start
-        np.savez(values, *arrays(result))
+        if self.name in work.compared():
+            np.savez(values, *arrays(result))
         self.program = program
         return {"first": first}
 
@@ -99,11 +101,11 @@ class Server:
             return {"failed": reason(error)}
 
 
-def serve(library: str) -> None:
+def serve(library: str, device: str) -> None:
     # What a library prints must not be taken for an answer.
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    server = Server(library)
+    server = Server(library, device)
     for line in sys.stdin:
         print(json.dumps(server.answer(json.loads(line))), file=output, flush=True)
 
@@ -177,14 +179,14 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {"once": once, "second": second, "
                                                "scaling": scaling, "overhead": overhead}
 
 
-def main(mode: str, library: str, threads: str, name: str = "", size: str = "") -> None:
+def main(mode: str, library: str, threads: str, device: str, name: str = "", size: str = "") -> None:
     limit_processors(int(threads))
     if mode == "serve":
-        serve(library)
+        serve(library, device)
         return
     work = BY_NAME[name]
     try:
-        print(json.dumps(MEASUREMENTS[mode](load(library, work.wide), work, size == "tiny")))
+        print(json.dumps(MEASUREMENTS[mode](load(library, work.wide, device), work, size == "tiny")))
     except Exception as error:
         print(json.dumps({"failed": reason(error)}))
 

@@ -62,6 +62,17 @@ class RatioToBest(Target):
         return Verdict(f"{ratio:.2f}", ratio <= self.limit)
 
 
+class Both(Target):
+    """Two targets, both of which are to be reached."""
+
+    def __init__(self, first: Target, second: Target):
+        self.targets, self.needs, self.text = (first, second), (*first.needs, *second.needs), f"{first.text}, {second.text}"
+
+    def judge(self, samples: Samples) -> Verdict:
+        verdicts = [target.judge(samples) for target in self.targets]
+        return Verdict(", ".join(v.figure for v in verdicts), all(v.reached for v in verdicts))
+
+
 class AtMost(Target):
     """funcgrad's median is at most so many microseconds, and below those of the libraries named."""
 
@@ -140,11 +151,18 @@ class Workload:
         return self.kind in ("growth", "scaling")
 
     def libraries(self) -> tuple[str, ...]:
-        return ("funcgrad", *([] if self.kind == "overhead" else ["jax"]), *self.also, *self.peers)
+        return tuple(dict.fromkeys(["funcgrad", *([] if self.kind == "overhead" else ["jax"]), *self.also, *self.peers]))
+
+    def compared(self) -> tuple[str, ...]:
+        """The libraries that compute the same numbers."""
+        return tuple([library for library in self.libraries() if library != "copy"])
 
     def program(self, lib: Any, tiny: bool, **changed: Any) -> Program:
         """The function and arguments for a library, small ones if ``tiny``."""
         sizes = {**(self.tiny if tiny and self.tiny is not None else self.sizes), **changed}
+        if lib.name == "torch_compiled":
+            function, args = self.peers["torch"](**sizes)
+            return lib.compile(function), args
         if lib.name in self.peers:
             return self.peers[lib.name](**sizes)
         return self.build(lib, **sizes)

@@ -22,7 +22,7 @@ REASONS: dict[str, dict[str, str]] = {
                  "transfer_guard_device_to_device transfer_guard_device_to_host transfer_guard_host_to_device",
         FLAGS: "config debug_key_reuse default_prng_impl enable_custom_prng legacy_prng_key no_execution no_tracing "
                "numpy_dtype_promotion numpy_rank_promotion softmax_custom_jvp threefry_partitionable thread_guard "
-               "make_user_context allow_f16_reductions jax2tf_associative_scan_reductions default_matmul_precision",
+               "make_user_context allow_f16_reductions jax2tf_associative_scan_reductions",
         "64-bit types are always on": "enable_x64",
         "`fg.debug.nans` finds where a number that is not finite came from": "debug_infs debug_nans",
         "a leaked tracer raises always, and jaxprs are always checked": "check_tracer_leaks checking_leaks enable_checks",

@@ -52,7 +52,7 @@ from funcgrad.devices import (
     process_indices,
     set_default_device,
 )
-from funcgrad.jit import disable_jit, eager, jit
+from funcgrad.jit import default_matmul_precision, disable_jit, eager, jit
 from funcgrad.ops.callback import pure_callback
 from funcgrad.optimize import least_squares, minimize, root
 from funcgrad.timing import timeit
@@ -80,7 +80,7 @@ from funcgrad.transforms.staging import (
 from funcgrad.transforms.taylor import taylor
 
 _PACKAGES = ("cuda", "debug", "dlpack", "experimental", "nn", "optim", "scipy", "training", "viz")
-_TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "draw": "viz",
+_TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "doctor": "installation", "draw": "viz",
           "explain_nan": "debug.nans", "interpret": "arithmetic", "step": "debug.stepping", "to_cfunc": "source",
           "to_source": "source"}
 
@@ -102,12 +102,12 @@ __all__ = [
     "Array", "Device", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache",
     "check", "checkpoint", "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost",
     "cuda", "custom_derivatives", "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend",
-    "default_device", "device_count", "device_get", "device_put", "devices", "disable_jit", "dlpack", "draw", "dtypes",
-    "eager", "effects_barrier", "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan",
-    "flatten_util", "float0", "grad", "hessian", "hvp", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp",
-    "label", "lax", "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices",
-    "make_jaxpr", "minimize", "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise",
-    "process_count", "process_index", "process_indices", "pure_callback", "random", "remat", "residuals", "root",
-    "set_default_device", "set_num_threads", "step", "taylor", "test_util", "timeit", "to_cfunc", "to_source",
-    "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
+    "default_device", "default_matmul_precision", "device_count", "device_get", "device_put", "devices", "disable_jit",
+    "dlpack", "doctor", "draw", "dtypes", "eager", "effects_barrier", "ensure_compile_time_eval", "errors",
+    "eval_shape", "experimental", "explain_nan", "flatten_util", "float0", "grad", "hessian", "hvp", "interpret",
+    "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares", "linear_transpose", "linearize",
+    "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call", "named_scope", "nn", "num_threads",
+    "numpy", "optim", "piecewise", "process_count", "process_index", "process_indices", "pure_callback", "random",
+    "remat", "residuals", "root", "set_default_device", "set_num_threads", "step", "taylor", "test_util", "timeit",
+    "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad", "viz", "vjp", "vmap",
 ]

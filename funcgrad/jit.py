@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 from funcgrad import compiler
 from funcgrad.compiler import report
 from funcgrad.compiler.memory import uncollected
+from funcgrad.core import device as devices
 from funcgrad.core.array import Array, DeviceArray, describe
+from funcgrad.core.device import Device, as_device
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.pretty import Text
 from funcgrad.core.primitive import Kind, Primitive
@@ -27,6 +29,7 @@ from funcgrad.core.stage import Compiled, StageTrace, as_value, eval_jaxpr, stag
 from funcgrad.core.trace import EVAL, Tracer, current_trace, leaked, plainly
 from funcgrad.core.types import Zero
 from funcgrad.errors import message, user_source
+from funcgrad.ops.options import Precision, as_precision, default_precision
 from funcgrad.retracing import Signature, Traces
 from funcgrad.staged import CACHE_SIZE, NOTHING, Known, Program, borrow, never
 from funcgrad.transforms.arguments import FlatFunction, Selection, argument_names, function_name, leaf_paths
@@ -47,7 +50,7 @@ _enabled: ContextVar[bool] = ContextVar("jit_enabled", default=True)
 
 def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | None = None,
         static_argnames: str | Sequence[str] | None = None, donate_argnums: int | Sequence[int] | None = None,
-        donate_argnames: str | Sequence[str] | None = None, inline: bool = False) -> Any:
+        donate_argnames: str | Sequence[str] | None = None, inline: bool = False, device: Any = None) -> Any:
     """A function with the same results, staged once for each signature and then executed as a program.
 
     Args:
@@ -57,6 +60,9 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
       donate_argnums, donate_argnames: arguments whose memory may be reused; they cannot be used after the call. Results of
         64 KiB and more take it where the program allows and nobody else has it: ``lower(*args).report()`` tells which.
       inline: when the function is called while another is being traced, write its equations into that program.
+      device: where the program runs, such as "cuda:0"; arguments that are elsewhere are brought there. Without it a program
+        runs where its arguments are: on a GPU if one is there, and then all Arrays with axes have to be, while numbers and
+        NumPy arrays follow them. Under another transformation the arguments alone decide.
 
     The result has ``lower(*args)``, which shows every stage of the program, ``explain()``, which tells why it was traced
     again, ``cache_info()`` and ``clear_cache()``. It is also a decorator, bare or with arguments, of functions and methods.
@@ -67,10 +73,10 @@ def jit(fun: Callable | None = None, *, static_argnums: int | Sequence[int] | No
     """
     if fun is None:
         return functools.partial(jit, static_argnums=static_argnums, static_argnames=static_argnames,
-                                 donate_argnums=donate_argnums, donate_argnames=donate_argnames, inline=inline)
+                                 donate_argnums=donate_argnums, donate_argnames=donate_argnames, inline=inline, device=device)
     check_callable(fun, "jit")
     return Jitted(fun, Selection(fun, static_argnums, static_argnames), Selection(fun, donate_argnums, donate_argnames),
-                  inline)
+                  inline, None if device is None else as_device("jit", device))
 
 
 class CacheInfo(NamedTuple):
@@ -85,42 +91,50 @@ class CacheInfo(NamedTuple):
 class Jitted:
     """A function under ``jit``."""
 
-    def __init__(self, fun: Callable, static: Selection, donated: Selection, inline: bool):
+    def __init__(self, fun: Callable, static: Selection, donated: Selection, inline: bool, device: Device | None = None):
         functools.update_wrapper(self, fun)
-        self._fun, self._static, self._donated, self._inline = fun, static, donated, inline
+        self._fun, self._static, self._donated, self._inline, self._device = fun, static, donated, inline, device
         self._programs: OrderedDict[tuple, Program] = OrderedDict()
         self._known: dict[Any, Known] = {}
         self._last = NOTHING
         self._call: Callable = never
-        self._short = not static and not donated
+        self._short = not static and not donated and device is None
         self._hits = self._misses = 0
         self._traces = Traces(fun)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not _enabled.get():
+        if devices.unusual and not _enabled.get():
             return self._fun(*args, **kwargs)
         if current_trace.get() is not EVAL:
             return self._bind(args, kwargs)
-        result = self._call(args, kwargs)
+        result = None if devices.unusual else self._call(args, kwargs)
         if result is not None:
             self._hits += 1
             return result
-        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        dynamic, statics = self._parts(args, kwargs)
         known, borrowed, program = self._last, (), None
         leaves = list(args) if known.flat == len(args) and not kwargs and statics is None else known.split(dynamic)
         if leaves is not None:
             key = [id(x.aval) for x in leaves if type(x) is DeviceArray]
             if len(key) != len(leaves):
                 borrowed = borrow(leaves)
-                key = [id(x.aval) for x in leaves if type(x) is DeviceArray]
+                key = [id(x.aval) for x in leaves if isinstance(x, DeviceArray)]
             program = known.programs.get((statics, *key))
         if program is None:
             program, leaves, borrowed, known = self._look_up(dynamic, statics, args, kwargs)
         else:
             self._hits += 1
-        outs = program.run(leaves, borrowed, function_name(self._fun) if self._donated else "")
-        if self._short and not borrowed:
-            self._call = program.call(known, leaves)
+        function = function_name(self._fun) if self._donated else ""
+        device = program.place(leaves, lambda: tree_flatten(dynamic)[0], function_name(self._fun),
+                               lambda: self._paths(args, kwargs)) if program.may_move(leaves) else None
+        if device is not None:
+            outs = program.run_on(device, leaves, borrowed, function)
+            if self._short and not borrowed and not devices.unusual:
+                self._call = program.call_on(device, known, leaves)
+        else:
+            outs = program.run(leaves, borrowed, function)
+            if self._short and not borrowed and not devices.unusual:
+                self._call = program.call(known, leaves)
         if self._donated:
             self._donate(args, kwargs, outs)
         return program.join(outs)
@@ -130,7 +144,7 @@ class Jitted:
         leaves, tree = tree_flatten(dynamic)
         borrowed = borrow(leaves)
         for i, x in enumerate(leaves):
-            if type(x) is not DeviceArray:
+            if not isinstance(x, DeviceArray):
                 leaves[i] = x = self._leaf(x, dynamic, i)
                 if isinstance(x, Tracer):
                     raise leaked(x)
@@ -149,7 +163,7 @@ class Jitted:
     def _bind(self, args: tuple, kwargs: dict) -> Any:
         """The call under a transformation."""
         trace = current_trace.get()
-        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        dynamic, statics = self._parts(args, kwargs)
         leaves, tree = tree_flatten(dynamic)
         for i, x in enumerate(leaves):
             if not isinstance(x, Array):
@@ -213,12 +227,20 @@ class Jitted:
 
     def fresh(self) -> Jitted:
         """The same function with empty caches, and without donation, so that it can be called again and again."""
-        return Jitted(self._fun, self._static, Selection(self._fun, None, None), self._inline)
+        return Jitted(self._fun, self._static, Selection(self._fun, None, None), self._inline, self._device)
 
     def prepare(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, traced if it has to be, but not compiled."""
-        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        dynamic, statics = self._parts(args, kwargs)
         return self._look_up(dynamic, statics, args, kwargs)[0]
+
+    def _parts(self, args: tuple, kwargs: dict) -> tuple[tuple, tuple | None]:
+        """The dynamic arguments, and what else a program is for: the static ones, and a precision that is not the usual one."""
+        dynamic, statics = self._split(args, kwargs) if self._static else ((args, kwargs), None)
+        precision = default_precision.get()
+        if precision is Precision.DEFAULT:
+            return dynamic, statics
+        return dynamic, (*(statics or ()), ("default_matmul_precision", Precision, precision))
 
     def _split(self, args: tuple, kwargs: dict) -> tuple[tuple, tuple]:
         """The dynamic arguments, and the static ones as a hashable key."""
@@ -287,7 +309,7 @@ class Jitted:
         flat = FlatFunction(of_dynamic, tree, "jit")
         with quiet(), uncollected():
             jaxpr, captured = stage(flat, avals, function_name(self._fun))
-        return Program(jaxpr, captured, flat.out_tree)
+        return Program(jaxpr, captured, flat.out_tree, self._device)
 
     def _donate(self, args: tuple, kwargs: dict, outs: Sequence[Any]) -> None:
         """Marks the donated arguments as used up; a buffer that became a result stays."""
@@ -295,7 +317,7 @@ class Jitted:
         chosen = [args[i] for i in self._donated.positions(len(args))]
         chosen += [v for k, v in kwargs.items() if k in self._donated.names]
         for x in tree_flatten(chosen)[0]:
-            if type(x) is DeviceArray and id(x) not in kept:
+            if isinstance(x, DeviceArray) and id(x) not in kept:
                 x.give_up(function_name(self._fun))
 
     def _paths(self, args: tuple, kwargs: dict) -> list[str]:
@@ -346,26 +368,33 @@ class Lowered:
         with quiet():
             return report.Passes(self.jaxpr)
 
-    def schedule(self) -> Text:
-        """The steps that the program becomes: kernels with what is fused in them, matrix products, loops, host calls."""
+    def schedule(self, backend: str = "cpu") -> Text:
+        """The steps that the program becomes: kernels with what is fused in them, matrix products, loops, host calls.
+
+        Those for "cuda" are the same whether there is a GPU or not. Raises ValueError for another backend.
+        """
+        _check_backend("schedule", backend)
         with quiet():
-            return report.schedule_text(self.jaxpr, self.name)
+            return report.schedule_text(self.jaxpr, self.name, backend)
 
     def source(self, backend: str = "cpu") -> Text:
         """The Python sources of all kernels, each with the equations and the user's lines that it came from.
 
         Those for "cuda" are the same whether there is a GPU or not. Raises ValueError for another backend.
         """
-        if backend not in ("cpu", "cuda"):
-            raise ValueError(message("source: there is no such backend", repr(backend), "'cpu' or 'cuda'"))
+        _check_backend("source", backend)
         with quiet():
             return report.sources(self.jaxpr, self.name, backend)
 
-    def report(self) -> report.Report:
+    def report(self, device: Any = None) -> report.Report:
         """What the program costs: kernels, matrix products, host steps and copies with their reasons, arithmetic, bytes,
-        memory, and what compiling it took. A dict that prints itself; compiles the program."""
+        memory, and what compiling it took. A dict that prints itself; compiles the program.
+
+        It is compiled for a device such as "cuda:0", or for the one that ``jit`` was given, or the CPU.
+        """
+        device = self._program.device if device is None else as_device("report", device)
         with quiet():
-            return report.Report(self.jaxpr, self.name, self._donated)
+            return report.Report(self.jaxpr, self.name, self._donated, None if device == "cpu" else device)
 
     def compile(self) -> Callable:
         """A callable that runs the program on arguments of the structure and the types it was lowered for.
@@ -374,7 +403,8 @@ class Lowered:
         """
         program = self._program
         expected = tuple([a.strip_weak_type() for a in self.jaxpr.in_avals[len(program.captured):]])
-        program.executable or program.compile()
+        if program.device is None or program.device == "cpu":
+            program.executable or program.compile()
 
         def run(*args: Any, **kwargs: Any) -> Any:
             leaves, tree = tree_flatten((args, kwargs))
@@ -389,7 +419,9 @@ class Lowered:
                 raise TypeError(message(f"{self.name}: the arguments are not those it was compiled for",
                                         ", ".join(map(str, found)), ", ".join(map(str, expected))))
             if outside:
-                outs = program.run(leaves, borrowed)
+                device = program.place(leaves, lambda: tree_flatten((args, kwargs))[0], self.name, lambda: self.in_names) \
+                    if program.may_move(leaves) else None
+                outs = program.run(leaves, borrowed) if device is None else program.run_on(device, leaves, borrowed)
             else:
                 with quiet():
                     outs = jit_p.bind(*program.captured, *leaves, jaxpr=self.jaxpr)
@@ -401,14 +433,45 @@ class Lowered:
         return f"Lowered({self.name}: {self.jaxpr})"
 
 
+def _check_backend(where: str, backend: str) -> None:
+    if backend not in ("cpu", "cuda"):
+        raise ValueError(message(f"{where}: there is no such backend", repr(backend), "'cpu' or 'cuda'"))
+
+
 @contextmanager
 def disable_jit(disable: bool = True) -> Iterator[None]:
     """Inside, jitted functions run as plain Python, so that a debugger stops in them with concrete values."""
     token = _enabled.set(not disable)
+    devices.unusually(1)
     try:
         yield
     finally:
+        devices.unusually(-1)
         _enabled.reset(token)
+
+
+@contextmanager
+def default_matmul_precision(new_val: Any = None) -> Iterator[None]:
+    """Inside, products that say no ``precision`` have this one, in jitted functions too: they are traced for it.
+
+    Args:
+      new_val: "high" or "tensorfloat32" for products of float32 that a GPU may compute with operands of 10 bits; "highest",
+        "float32" or None for full precision. Elsewhere than on a GPU it changes no result.
+
+    >>> import funcgrad as fg, funcgrad.numpy as fnp
+    >>> x = fnp.ones((2, 2), "float32")
+    >>> with fg.default_matmul_precision("tensorfloat32"):
+    ...     print(fg.make_jaxpr(lambda x: x @ x)(x).equations[0].params["precision"])
+    tensorfloat32
+    """
+    found = as_precision(new_val)
+    token = default_precision.set(found if found is Precision.HIGH else Precision.DEFAULT)
+    devices.unusually(1)
+    try:
+        yield
+    finally:
+        devices.unusually(-1)
+        default_precision.reset(token)
 
 
 @contextmanager

@@ -14,10 +14,13 @@ import numpy as np
 
 from funcgrad import compiler
 from funcgrad.compiler.entry import call_for
-from funcgrad.core.array import DeviceArray
+from funcgrad.core import device as devices
+from funcgrad.core.array import Array, CudaArray, DeviceArray, on_device
+from funcgrad.core.device import Device
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.dtypes import PYTHON_SCALARS, is_supported
+from funcgrad.errors import DeviceError, message
 from funcgrad.transforms.derivatives import quiet
 from funcgrad.tree import LEAF, tree_structure
 from funcgrad.tree_code import joiner, splitter
@@ -27,15 +30,21 @@ CACHE_SIZE = 4096
 
 
 class Program:
-    """A function staged for one signature, and what is made when it is first run outside transformations: its executable,
-    which arguments are results too, and the function from flat results to their tree."""
+    """A function staged for one signature, and what is made when it is first run outside transformations: its executables,
+    which arguments are results too, and the function from flat results to their tree.
 
-    __slots__ = ("jaxpr", "captured", "out_tree", "donated", "executable", "returned", "join", "_call", "_avals")
+    ``device`` is the one that the user chose for the function, None for where its arguments are.
+    """
 
-    def __init__(self, jaxpr: Jaxpr, captured: list[Any], out_tree: Any):
-        self.jaxpr, self.captured, self.out_tree = jaxpr, captured, out_tree
+    __slots__ = ("jaxpr", "captured", "out_tree", "device", "donated", "executable", "on_gpus", "returned", "join", "_call",
+                 "_avals")
+
+    def __init__(self, jaxpr: Jaxpr, captured: list[Any], out_tree: Any, device: Device | None = None):
+        self.jaxpr, self.captured, self.out_tree, self.device = jaxpr, captured, out_tree, device
         self.donated: Sequence[int] = ()
         self.executable: compiler.Executable | None = None
+        self.on_gpus: dict[int, Any] = {}
+        """The executables for GPUs, by their numbers."""
         self.returned: frozenset[int] = frozenset()
         self._call: Callable | None = None
         self._avals: list[ShapedArray] = []
@@ -43,7 +52,14 @@ class Program:
     def compile(self) -> compiler.Executable:
         with quiet():
             executable = self.executable = compiler.executable(self.jaxpr, self.donated)
-        self.returned = frozenset([detail[0] for kind, detail, _ in executable.outs if kind == "input"])
+        self.returned = returned(executable)
+        self.join = itemgetter(0) if self.out_tree is LEAF else joiner(self.out_tree)
+        return executable
+
+    def compile_for(self, device: Device) -> Any:
+        """The same for a GPU."""
+        with quiet():
+            executable = self.on_gpus[device.id] = compiler.executable(self.jaxpr, self.donated, device)
         self.join = itemgetter(0) if self.out_tree is LEAF else joiner(self.out_tree)
         return executable
 
@@ -83,6 +99,80 @@ class Program:
             with quiet():
                 compiler.replay(self.jaxpr, leaves)
         return outs
+
+    def may_move(self, leaves: Sequence[DeviceArray]) -> bool:
+        """Whether the program may run elsewhere than on the processor."""
+        return CudaArray in map(type, leaves) or self.device is not None or devices.unusual > 0 \
+            or compiler.home(self.jaxpr) is not None
+
+    def place(self, leaves: Sequence[DeviceArray], original: Callable[[], Sequence[Any]], function: str,
+              names: Callable[[], Sequence[str]]) -> Device | None:
+        """The device to which the leaves are brought and where the program runs; None: the processor, where they all are.
+
+        ``original`` gives the arguments as the user passed them, ``names`` their paths. Numbers and NumPy arrays follow the
+        arrays. Raises DeviceError for Arrays on different devices.
+        """
+        if self.device is not None:
+            return self.device
+        found = {_gpu(x) for x in leaves if type(x) is CudaArray}
+        there = compiler.home(self.jaxpr)
+        if there is not None:
+            found.add(there.id)
+        if not found:
+            device = devices.default()
+            return None if device is None or any([getattr(x, "_placed", False) for x in leaves]) else device
+        device = Device(f"cuda:{min(found)}")
+        strays = [i for i, x in enumerate(leaves) if type(x) is DeviceArray and x.shape]
+        if len(found) > 1 or strays and any([isinstance(original()[i], Array) for i in strays]):
+            places = [f"{name}, {x.aval}, is on {x.device}" for name, x in zip(names(), leaves, strict=True) if x.shape]
+            if there is not None:
+                places.append(f"a constant is on {there}")
+            raise DeviceError(message(
+                f"jit: arguments of {function} are on different devices", "; ".join(places), "all Arrays on one device; "
+                "numbers and NumPy arrays follow them",
+                f"fg.device_put(x, {str(device)!r}) of the others before the call, or jit(..., device={str(device)!r})"))
+        return device
+
+    def call_on(self, device: Device, known: Known, leaves: Sequence[DeviceArray]) -> Callable:
+        """The shortest way to call it on a GPU with arguments like these, as ``call`` is on the processor."""
+        avals = [x.aval for x in leaves]
+        return self.on_gpus[device.id].call_for(avals, None if known.flat >= 0 else known.split, self.join) or never
+
+    def run_on(self, device: Device, leaves: Sequence[DeviceArray], borrowed: Sequence[int],
+               function: str = "") -> list[DeviceArray]:
+        """The results on a device, to which the leaves are brought; the arguments are those of ``run``."""
+        if device == "cpu":
+            here = [on_device(x, device, function or "jit") for x in leaves]
+            return self.run(here, [i for i in borrowed if here[i] is leaves[i]], function)
+        number = device.id
+        executable = self.on_gpus.get(number) or self.compile_for(device)
+        there = [x if type(x) is CudaArray and _gpu(x) == number else compiler.on_gpu(x, device) for x in leaves]
+        if executable.hosts:
+            with quiet():
+                outs = executable(there)
+        elif function and executable.pairs:
+            buffers = [x._data for x in there]
+            kept = {id(there[i]) for i in returned(executable)}
+            given = [pair.input for pair in executable.pairs if id(there[pair.input]) not in kept]
+            for i in given:
+                there[i].give_up(function)
+            outs = executable.run(there, buffers, given)
+        else:
+            outs = executable(there)
+        if outs is None:
+            with quiet():
+                compiler.replay(self.jaxpr, there)
+        return outs
+
+
+def returned(executable: Any) -> frozenset[int]:
+    """The numbers of the inputs that are results too."""
+    return frozenset([detail[0] for kind, detail, _ in executable.outs if kind == "input"])
+
+
+def _gpu(x: CudaArray) -> int:
+    """The number of the GPU that an array is on; faster than its device."""
+    return x._data.data.device_id
 
 
 class Known:

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 import funcgrad as fg
-from funcgrad import compiler
+from funcgrad import compiler, passes
 from funcgrad.core.array import DeviceArray
 from funcgrad.core.jaxpr import Jaxpr
 from funcgrad.core.stage import as_value
@@ -36,6 +36,34 @@ def interpreting() -> Iterator[None]:
             yield
     finally:
         compiler.run = run
+
+
+class Interpreted:
+    """In place of an executable: a program after the passes, equation by equation."""
+
+    hosts = pairs = outs = ()
+    plain = False
+
+    def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = ()):
+        self.program = passes.run(jaxpr)
+
+    def __call__(self, args: Sequence[Any]) -> list[Any]:
+        with np.errstate(all="ignore"):
+            return execute(self.program, args)
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Inside, what is jitted is staged, goes through the passes and runs, but makes no machine code.
+
+    For tests that apply many transformations to one program: each result would be a kernel of its own, which takes longer to
+    compile than all the rest. What kernels compute is compared with the interpreter in ``test_compiled.py``.
+    """
+    executable, compiler.executable = compiler.executable, Interpreted
+    try:
+        yield
+    finally:
+        compiler.executable = executable
 
 
 def interpreted(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:

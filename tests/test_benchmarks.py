@@ -14,7 +14,7 @@ from benchmarks.report import as_json, as_markdown, as_text, cell, plot, quantit
 from benchmarks.runner import Failed, Options, Result, Worker, disagreement, run_family
 from benchmarks.worker import arrays, overhead
 from benchmarks.workload import AtMost, AtMostMore, AtMostPower, Extra, Ratio, RatioToBest, Verdict, Workload, growth_power
-from benchmarks.workloads import BY_NAME, FAMILIES
+from benchmarks.workloads import BY_NAME, FAMILIES, GPU_FAMILIES
 
 CALLS = [work.name for work in BY_NAME.values() if work.kind in ("call", "overhead") or work.grows]
 QUICK = Options(("funcgrad", "numpy"), rounds=2, seconds=0.0005, threads=2, tiny=True, patience=120)
@@ -35,7 +35,7 @@ def test_every_workload_runs_and_agrees_with_its_numpy_form(name):
 
 
 def test_names_are_unique_and_every_target_has_a_text():
-    assert len(BY_NAME) == sum(map(len, FAMILIES.values()))
+    assert len(BY_NAME) == sum(map(len, [*FAMILIES.values(), *GPU_FAMILIES.values()]))
     assert all(work.target.text for work in BY_NAME.values())
 
 

@@ -272,7 +272,8 @@ def test_reductions_of_every_dtype(dtype):
     if dtype.kind not in "biu":
         values = values[np.isfinite(values) & (abs(values.astype(complex)) < 100)]
     x = np.resize(values, (7, 11))
-    for axis in (0, 1, None):
+    # Integers of all widths have the same loops, so of most of them one is made.
+    for axis in (0, 1, None) if dtype not in INTEGERS or dtype.name in ("int8", "uint64") else (INTEGERS.index(dtype) % 2,):
         compare(lambda x, axis=axis: (fnp.sum(x, axis), fnp.prod(x, axis), fnp.any(x, axis), fnp.all(x, axis)), x, ulp=32, scale=1,
                 zeros=False)
         if dtype.kind != "c":

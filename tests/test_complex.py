@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comparing import compare, special_values
+from comparing import compare, special_values, without_kernels
 from operations import OPERATIONS, cplx
 
 import funcgrad as fg
@@ -37,7 +37,8 @@ def test_the_gradient_of_a_real_loss_is_its_derivative_by_x_minus_i_times_that_b
         by_y = (float(loss(z + 1j * unit)) - float(loss(z - 1j * unit))) / (2 * step)
         expected[i] = by_x - 1j * by_y
     for transform in (fg.grad, lambda f: fg.jit(fg.grad(f)), lambda f: fg.grad(fg.jit(f)), lambda f: fg.grad(fg.checkpoint(f))):
-        np.testing.assert_allclose(transform(loss)(z), expected, rtol=1e-6, atol=1e-8)
+        with without_kernels():
+            np.testing.assert_allclose(transform(loss)(z), expected, rtol=1e-6, atol=1e-8)
     batch = np.stack([z, 1j * z])
     each = np.stack([np.asarray(fg.grad(loss)(row)) for row in batch])
     np.testing.assert_allclose(fg.vmap(fg.grad(loss))(batch), each, rtol=1e-12)

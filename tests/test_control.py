@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from comparing import without_kernels
 
 import funcgrad.numpy as fnp
 from funcgrad.control.cond import cond, switch
@@ -65,44 +66,53 @@ def close(a, b, rtol=1e-6, atol=1e-9):
 
 
 def check(f, *args, reverse=True, order=2):
-    """f under every transformation: eager = staged, forward = reverse = finite differences, again for its derivatives."""
+    """f under every transformation: eager = staged, forward = reverse = finite differences, again for its derivatives.
+
+    Kernels are made for the function, its derivative and its batch.
+    """
     assert current_trace.get() is EVAL
     want = f(*args)
     close(jit(f)(*args), want)
     check_jaxpr(make_jaxpr(f)(*args))
-    numbers = [i for i, x in enumerate(args) if np.asarray(x).dtype.kind == "f"]
-    for i in numbers:
-        slope = differences(f, args, i)
+    for i in [i for i, x in enumerate(args) if np.asarray(x).dtype.kind == "f"]:
         def f_i(x, i=i):
             return f(*args[:i], x, *args[i + 1:])
-        x = args[i]
-        close(jacfwd(f_i)(x), slope, 1e-5, 1e-7)
-        close(jit(jacfwd(f_i))(x), slope, 1e-5, 1e-7)
-        direction = np.cos(np.arange(np.size(x), dtype=float)).reshape(np.shape(x))
-        direction = direction if np.shape(x) else float(direction)
-        along = jvp(f_i, (x,), (direction,))[1]
-        close(linearize(f_i, x)[1](direction), along)
-        close(jvp(jit(f_i), (x,), (direction,))[1], along)
-        close(linearize(jit(f_i), x)[1](direction), along)
-        check_jaxpr(make_jaxpr(jacfwd(f_i))(x))
-        if reverse:
-            close(grad(f_i)(x), slope, 1e-5, 1e-7)
-            close(jit(grad(f_i))(x), slope, 1e-5, 1e-7)
-            close(grad(jit(f_i))(x), slope, 1e-5, 1e-7)
-            check_jaxpr(make_jaxpr(grad(f_i))(x))
-        batch = np.stack([np.asarray(x), np.asarray(x) * 0.9, np.asarray(x) * 1.2])
-        each = np.stack([np.asarray(f_i(row if row.shape else float(row))) for row in batch])
-        close(vmap(f_i)(batch), each)
+        with without_kernels():
+            slope, batch, each = check_argument(f_i, args[i], reverse, order)
+        close(jit(grad(f_i) if reverse else jacfwd(f_i))(args[i]), slope, 1e-5, 1e-7)
         close(jit(vmap(f_i))(batch), each)
-        close(vmap(jit(f_i))(batch), each)
-        check_jaxpr(make_jaxpr(vmap(f_i))(batch))
-        derivative = grad(f_i) if reverse else jacfwd(f_i)
-        close(vmap(derivative)(batch), np.stack([np.asarray(derivative(row)) for row in batch]))
-        if order > 1:
-            def slope_of(x, derivative=derivative):
-                return total(sin(derivative(x)))
-            check_second(slope_of, x, reverse)
     assert current_trace.get() is EVAL
+
+
+def check_argument(f, x, reverse, order):
+    """The derivative by differences, a batch of arguments, and the values for it."""
+    slope = differences(f, (x,), 0)
+    close(jit(f)(x), f(x))
+    close(jacfwd(f)(x), slope, 1e-5, 1e-7)
+    close(jit(jacfwd(f))(x), slope, 1e-5, 1e-7)
+    direction = np.cos(np.arange(np.size(x), dtype=float)).reshape(np.shape(x))
+    direction = direction if np.shape(x) else float(direction)
+    along = jvp(f, (x,), (direction,))[1]
+    close(linearize(f, x)[1](direction), along)
+    close(jvp(jit(f), (x,), (direction,))[1], along)
+    close(linearize(jit(f), x)[1](direction), along)
+    check_jaxpr(make_jaxpr(jacfwd(f))(x))
+    if reverse:
+        close(grad(f)(x), slope, 1e-5, 1e-7)
+        close(jit(grad(f))(x), slope, 1e-5, 1e-7)
+        close(grad(jit(f))(x), slope, 1e-5, 1e-7)
+        check_jaxpr(make_jaxpr(grad(f))(x))
+    batch = np.stack([np.asarray(x), np.asarray(x) * 0.9, np.asarray(x) * 1.2])
+    each = np.stack([np.asarray(f(row if row.shape else float(row))) for row in batch])
+    close(vmap(f)(batch), each)
+    close(jit(vmap(f))(batch), each)
+    close(vmap(jit(f))(batch), each)
+    check_jaxpr(make_jaxpr(vmap(f))(batch))
+    derivative = grad(f) if reverse else jacfwd(f)
+    close(vmap(derivative)(batch), np.stack([np.asarray(derivative(row)) for row in batch]))
+    if order > 1:
+        check_second(lambda x: total(sin(derivative(x))), x, reverse)
+    return slope, batch, each
 
 
 def check_second(g, x, reverse):

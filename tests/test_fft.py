@@ -1,6 +1,8 @@
 """Fourier transforms: values against NumPy, matrices and transposes, dtypes, composition, wrong programs."""
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -8,6 +10,7 @@ import scipy.fft
 import funcgrad as fg
 import funcgrad.numpy as fnp
 import funcgrad.scipy.fft as cosine
+from funcgrad.ops.fft import FftType, fft_impl
 from funcgrad.test_util import check_grads
 
 RNG = np.random.default_rng(3)
@@ -156,3 +159,25 @@ def test_frequencies():
 def test_wrong_programs(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+@pytest.mark.parametrize("lengths", [(1,), (2,), (5,), (6,), (3, 4), (2, 3, 5)])
+def test_real_transforms_of_other_libraries_drop_what_scipy_drops(lengths, dtype):
+    """A library that is not SciPy's is asked only for what all of them define: its argument is half of a real spectrum."""
+    rng = np.random.default_rng(0)
+    shape = (2, *lengths[:-1], lengths[-1] // 2 + 1)
+    x = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+    asked = []
+
+    def irfft(x, n):
+        asked.append(x)
+        return np.fft.irfft(x, n)
+
+    library = types.SimpleNamespace(fft=types.SimpleNamespace(irfft=irfft, ifftn=np.fft.ifftn))
+    kept = x.copy()
+    found = fft_impl(library, x, fft_type=FftType.IRFFT, fft_lengths=lengths)
+    expected = fft_impl(np, x, fft_type=FftType.IRFFT, fft_lengths=lengths)
+    assert found.dtype == expected.dtype and (x == kept).all()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert not asked[0].imag[..., 0].any() and (lengths[-1] % 2 or not asked[0].imag[..., -1].any())

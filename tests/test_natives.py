@@ -27,6 +27,10 @@ DTYPES = [np.dtype(name) for name in ("float16", "float32", "float64", "complex6
                                       "int64", "uint64", "bool")] + [BFLOAT16]
 
 
+PRINCIPAL = [np.dtype(name) for name in ("float32", "complex64", "int32", "bool")] + [BFLOAT16]
+"""One dtype of each kind, for every form of a kernel; the others are in the forms that differ most."""
+
+
 def values(shape: tuple[int, ...], dtype: np.dtype, special: bool = False) -> np.ndarray:
     rng = np.random.default_rng(zlib.crc32(repr((shape, dtype.name)).encode()))
     x = rng.normal(size=shape)
@@ -88,7 +92,7 @@ def test_cumulative_operations(name, dtype):
     tolerance = 1e-5 if name == "cumlogsumexp" else 1e-4 if name == "cumprod" and dtype.kind == "c" else 0.0
     if name == "cumlogsumexp" and dtype.itemsize == 2:
         tolerance = 1e-2
-    for shape in ((20, 3), (2, 4, 1500), (0, 3), (7,)):
+    for shape in ((20, 3), (2, 4, 1500), (0, 3), (7,)) if dtype in PRINCIPAL else ((20, 30), (2, 4, 1500)):
         x = values(shape, dtype, special=name != "cumprod")
         x = x / abs(x) if tolerance and dtype.kind == "c" else x
         for axis, reverse in itertools.product(range(len(shape)), (False, True)):
@@ -107,7 +111,7 @@ def test_many_lines_are_pieces_for_threads(reverse):
 
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.kind != "c" and d.name not in ("uint16", "int64")], ids=lambda d: d.name)
 def test_positions_of_extremes(dtype):
-    for shape in ((1,), (40, 5), (2, 700, 3), (2, 3, 1100), (0, 3)):
+    for shape in ((1,), (40, 5), (2, 700, 3), (2, 3, 1100), (0, 3)) if dtype in PRINCIPAL else ((40, 50), (2, 3, 1100)):
         for axis in range(len(shape)):
             if not shape[axis]:
                 continue
@@ -160,7 +164,8 @@ def test_pad(dtype):
         for config in cases[::max(1, len(cases) // 6)]:
             if any(s.padded_size(n, *entry) < 0 for n, entry in zip(shape, config, strict=True)):
                 continue
-            check(lambda x, v: s.pad(x, v, config), values(shape, dtype), values((), dtype))
+            if dtype in PRINCIPAL:
+                check(lambda x, v: s.pad(x, v, config), values(shape, dtype), values((), dtype))
             check(lambda x: s.pad(x, dtype.type(3), config), values(shape, dtype))
 
 
@@ -307,7 +312,7 @@ def same_signs(function, x):
 @pytest.mark.parametrize("dtype", [d for d in DTYPES if d.kind != "c" and d.name not in ("uint16", "int64")],
                          ids=lambda d: d.name)
 def test_sort_and_top_k(dtype):
-    for shape in ((9, 30), (3, 12, 4), (0, 3), (3, 0), (4, 90)):
+    for shape in ((9, 30), (3, 12, 4), (0, 3), (3, 0), (4, 90)) if dtype in PRINCIPAL else ((9, 30), (4, 90)):
         for x in (values(shape, dtype, special=True), np.zeros(shape, dtype)):
             for axis in range(len(shape)):
                 same_signs(lambda x: so.sort((x, s.iota(np.int64, shape, axis)), dimension=axis), x)

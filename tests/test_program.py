@@ -9,13 +9,13 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
-from funcgrad.compiler import entry, executable, program
+from funcgrad.compiler import entry, executable, image
 
 
 def test_the_words_of_the_machine_are_those_of_the_table():
     from funcgrad.compiler import executor
     for name in ("WIDTH", "END", "KERNEL", "GEMM", "HOST", "ITERATE", "NEXT", "RESET", "UNLESS", "SWITCH", "JUMP", "REGION"):
-        assert getattr(program, name) == getattr(executor, name), name
+        assert getattr(image, name) == getattr(executor, name), name
     for name in ("COUNTER", "STATUS", "EXECUTE", "DATA_AT"):
         assert getattr(entry, name) == getattr(executor, name), name
     assert entry.HEAD_OF_FRAME == executor.PASSED

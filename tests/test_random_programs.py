@@ -6,10 +6,12 @@ checkpoint are nothing, vmap and scan are Python loops and cond is an if.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from comparing import without_kernels
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -592,7 +594,6 @@ def test_first_derivatives(program):
     numeric = difference(lambda xs: program.run(Plain(), xs), wide(args), wide(tangents))
     assert_close(dots, numeric, differences_tolerance(program), types=False)
     assert_close(fg.linearize(program, *args)[1](*tangents), dots, tolerance)
-    assert_close(fg.jit(lambda a, t: fg.jvp(program, a, t)[1])(args, tangents), dots, tolerance)
 
     outs, pullback = fg.vjp(program, *args)
     cotangents = [np.cos(np.arange(x.size, dtype=x.dtype)).reshape(x.shape) for x in outs]
@@ -602,17 +603,35 @@ def test_first_derivatives(program):
     where = tuple(range(len(args)))
     gradient = fg.grad(program.loss, where)(*args)
     assert [(g.shape, g.dtype) for g in gradient] == [(x.shape, x.dtype) for x in args]
-    for f in (fg.jit(fg.grad(program.loss, where)), fg.grad(fg.jit(program.loss), where),
-              fg.grad(fg.checkpoint(program.loss), where), fg.jit(fg.grad(fg.checkpoint(fg.jit(program.loss)), where))):
-        assert_close(f(*args), gradient, 10 * tolerance)
+
+    def forward(a: Any, t: Any) -> Any:
+        return fg.jvp(program, a, t)[1]
+
+    with without_kernels():
+        assert_close(fg.jit(forward)(args, tangents), dots, tolerance)
+        for f in (fg.jit(fg.grad(program.loss, where)), fg.grad(fg.jit(program.loss), where),
+                  fg.grad(fg.checkpoint(program.loss), where), fg.jit(fg.grad(fg.checkpoint(fg.jit(program.loss)), where))):
+            assert_close(f(*args), gradient, 10 * tolerance)
     check_program(fg.grad(program.loss, where), *args)
-    check_program(lambda a, t: fg.jvp(program, a, t), args, tangents)
+    check_program(forward, args, tangents)
     check_program(lambda a, t: fg.linearize(program, *a)[1](*t), args, tangents)
 
 
-@given(programs(), st.lists(st.sampled_from([0, -1, None]), min_size=3, max_size=3))
+@given(programs(), st.booleans())
+@profile(60)
+def test_kernels_of_first_derivatives(program, in_parts):
+    """The kernels of what ``test_first_derivatives`` checks without them; ``test_compiled.py`` has those of other programs.
+
+    In parts: the values and what the derivative needs of them by one program, the derivative by another.
+    """
+    where = tuple(range(len(program.inputs)))
+    f = fg.grad(fg.jit(program.loss), where) if in_parts else fg.jit(fg.grad(fg.checkpoint(fg.jit(program.loss)), where))
+    assert_close(f(*program.inputs), fg.grad(program.loss, where)(*program.inputs), 10 * rounding(program))
+
+
+@given(programs(), st.lists(st.sampled_from([0, -1, None]), min_size=3, max_size=3), st.sampled_from(["value", "gradient", None]))
 @profile(120)
-def test_batches_equal_loops(program, axes):
+def test_batches_equal_loops(program, axes, kernels):
     args, tolerance = program.inputs, rounding(program)
     axes = [0 if i == 0 and axes[0] is None else d for i, d in enumerate(axes[:len(args)])]
     batches = [x if d is None else np.stack([x, x * 0.9 + x.dtype.type(0.05), -x], d)
@@ -624,19 +643,20 @@ def test_batches_equal_loops(program, axes):
         return fg.tree.map(lambda *xs: np.stack([np.asarray(x) for x in xs]), *rows)
 
     gradient = fg.grad(program.loss, where)
-    for f, scale in ((program, 1), (gradient, 10)):
+    for f, scale, name in ((program, 1, "value"), (gradient, 10, "gradient")):
         expected = looped(f)
         assert_close(fg.vmap(f, tuple(axes))(*batches), expected, scale * tolerance)
-        assert_close(fg.jit(fg.vmap(fg.jit(f), tuple(axes)))(*batches), expected, scale * tolerance)
+        with nullcontext() if kernels == name else without_kernels():
+            assert_close(fg.jit(fg.vmap(fg.jit(f), tuple(axes)))(*batches), expected, scale * tolerance)
         check_program(fg.vmap(f, tuple(axes)), *batches)
     total = fg.grad(lambda *xs: fnp.sum(fg.vmap(program.loss, tuple(axes))(*xs)), where)(*batches)
     for found, each, d in zip(total, looped(gradient), axes, strict=True):
         assert_close(found, each.sum(0) if d is None else np.moveaxis(each, 0, d), 30 * tolerance)
 
 
-@given(programs((np.float64,)))
+@given(programs((np.float64,)), st.sampled_from([True, False, False]))
 @profile(60)
-def test_second_derivatives(program):
+def test_second_derivatives(program, kernels):
     args, tangents = program.inputs, directions(program)
     where = tuple(range(len(args)))
     gradient = fg.grad(program.loss, where)
@@ -653,6 +673,7 @@ def test_second_derivatives(program):
 
     found = forward_over_reverse(args, tangents)
     assert_close(found, numeric, 1e-5)
-    for f in (reverse_over_forward, reverse_over_reverse, fg.jit(forward_over_reverse)):
-        assert_close(f(args, tangents), found, 1e-9)
+    with nullcontext() if kernels else without_kernels():
+        for f in (reverse_over_forward, reverse_over_reverse, fg.jit(forward_over_reverse)):
+            assert_close(f(args, tangents), found, 1e-9)
     check_program(reverse_over_reverse, args, tangents)

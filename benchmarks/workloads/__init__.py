@@ -8,6 +8,7 @@ from benchmarks.workloads import (
     elementwise,
     fitting,
     fourier,
+    gpu,
     linear_algebra,
     networks,
     optimizers,
@@ -27,4 +28,7 @@ FAMILIES: dict[str, list[Workload]] = {
     training.WORKLOADS, "fitting": fitting.WORKLOADS, "eager": eager.WORKLOADS, "processes": processes.WORKLOADS,
 }
 
-BY_NAME = {workload.name: workload for family in FAMILIES.values() for workload in family}
+GPU_FAMILIES: dict[str, list[Workload]] = {"gpu": gpu.WORKLOADS}
+
+BY_NAME = {workload.name: workload for families in (FAMILIES, GPU_FAMILIES) for family in families.values()
+           for workload in family}

@@ -17,7 +17,7 @@ def parameters(tree: Any) -> tuple[Any, list[Any]]:
     """The tree with tensors as leaves, and the tensors in the order of sorted keys."""
     import torch
     if isinstance(tree, np.ndarray):
-        tensor = torch.from_numpy(tree).requires_grad_()
+        tensor = torch.as_tensor(tree, device=torch.get_default_device()).requires_grad_()
         return tensor, [tensor]
     keys = sorted(tree) if isinstance(tree, dict) else range(len(tree))
     pairs = {key: parameters(tree[key]) for key in keys}
@@ -52,7 +52,8 @@ def adam_step(leaves: list[Any], loss_of: Callable) -> Callable:
     optimizer = torch.optim.Adam(leaves, lr=1e-3)
     for p in leaves:
         value = p.detach()
-        optimizer.state[p] = {"step": torch.tensor(10.0), "exp_avg": 0.01 * value, "exp_avg_sq": 0.01 * value * value + 1e-4}
+        optimizer.state[p] = {"step": torch.tensor(10.0, device="cpu"), "exp_avg": 0.01 * value,
+                              "exp_avg_sq": 0.01 * value * value + 1e-4}
 
     def step(*batch: Any) -> Any:
         optimizer.zero_grad()

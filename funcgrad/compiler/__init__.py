@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import numpy as np
+
 from funcgrad import passes
 from funcgrad.compiler import cache, kernel, memory
 from funcgrad.compiler.program import Executable
-from funcgrad.core.array import DeviceArray
-from funcgrad.core.jaxpr import Jaxpr
+from funcgrad.core.array import CudaArray, DeviceArray, common_device, on_device
+from funcgrad.core.device import Device
+from funcgrad.core.jaxpr import Jaxpr, subjaxprs
 from funcgrad.core.stage import interpret
 from funcgrad.core.trace import Tracer, leaked
+from funcgrad.errors import DeviceError, message
 from funcgrad.ops import callback
 
 
@@ -34,9 +38,13 @@ class Making:
     misses: int
 
 
-def executable(jaxpr: Jaxpr, donated: Sequence[int] = ()) -> Executable:
-    """The compiled form of a program, which is kept with it; ``donated`` are the inputs whose memory results may take."""
-    name = ("executable", *donated)
+def executable(jaxpr: Jaxpr, donated: Sequence[int] = (), device: Device | None = None) -> Any:
+    """The compiled form of a program for the processor, or for a GPU, which is kept with it.
+
+    ``donated`` are the inputs whose memory results may take.
+    """
+    driver = None if device is None else driver_of(device)
+    name = ("executable", driver, *donated)
     found = jaxpr.cache.get(name)
     if found is None:
         (hits, misses), compiling = cache.counts(), kernel.compile_seconds
@@ -44,7 +52,7 @@ def executable(jaxpr: Jaxpr, donated: Sequence[int] = ()) -> Executable:
         with memory.uncollected():
             program = passes.run(jaxpr)
         middle = time.perf_counter()
-        found = Executable(program, donated)
+        found = Executable(program, donated) if driver is None else _for_gpu(program, donated, driver)
         compiling = kernel.compile_seconds - compiling
         now = cache.counts()
         found.making = Making(
@@ -54,11 +62,47 @@ def executable(jaxpr: Jaxpr, donated: Sequence[int] = ()) -> Executable:
     return found
 
 
+def driver_of(device: Device) -> Any:
+    """The driver of a GPU. What compiles for it is loaded now."""
+    from funcgrad.compiler.cuda.driver import driver
+    return driver(device.id)
+
+
+def _for_gpu(program: Jaxpr, donated: Sequence[int], driver: Any) -> Any:
+    from funcgrad.compiler.cuda.machine import CudaExecutable
+    return CudaExecutable(program, donated, driver)
+
+
+def home(jaxpr: Jaxpr) -> Device | None:
+    """The GPU that has constants of a program, those of programs inside of it too; None if they are all on the host.
+
+    Raises DeviceError if two have.
+    """
+    if "home" not in jaxpr.cache:
+        found = {c.device for c in jaxpr.consts if type(c) is CudaArray}
+        found |= {home(inside) for equation in jaxpr.equations for inside in subjaxprs(equation.params)} - {None}
+        if len(found) > 1:
+            raise DeviceError(message(f"{jaxpr.name}: its constants are on different devices", ", ".join(sorted(found)),
+                                      "arrays on one device", "fg.device_put of those that the function closes over"))
+        jaxpr.cache["home"] = found.pop() if found else None
+    return jaxpr.cache["home"]
+
+
 def run(jaxpr: Jaxpr, args: Sequence[Any]) -> list[DeviceArray]:
     """Runs a program on concrete values. An invalid operand, such as an index out of bounds, raises in the interpreter."""
     args = [x if type(x) is DeviceArray else _value(x) for x in args]
-    outs = executable(jaxpr)(args)
+    device = common_device(args, jaxpr.name) or home(jaxpr)
+    if device is not None:
+        args = [on_gpu(x, device) for x in args]
+    outs = executable(jaxpr, device=device)(args)
     return replay(jaxpr, args) if outs is None else outs
+
+
+def on_gpu(x: DeviceArray, device: Device) -> DeviceArray:
+    """An argument of a program on a GPU: an array there, or a number of the host."""
+    if type(x) is CudaArray or x.shape:
+        return on_device(x, device, "a compiled program")
+    return x if isinstance(x._data, np.generic) else DeviceArray(x._data[()], x._weak)
 
 
 def replay(jaxpr: Jaxpr, args: Sequence[DeviceArray]) -> NoReturn:
@@ -71,4 +115,4 @@ def replay(jaxpr: Jaxpr, args: Sequence[DeviceArray]) -> NoReturn:
 def _value(x: Any) -> DeviceArray:
     if isinstance(x, Tracer):
         raise leaked(x)
-    return DeviceArray(x)
+    return x if isinstance(x, DeviceArray) else DeviceArray(x)

@@ -3,6 +3,7 @@
 In: int64 addresses. Out: Numba intrinsics, by the names that kernel sources use. Imported only when something is compiled.
 
     x = pointer_f32(pointers, 0)        x[i] is a float32 read from memory;  x[i] = value writes it
+    c = local_f32(64, 2)                a list of 64 float32 of this call's own, to be used like x
     n = word(sizes, 3)                  the int64 at position 3
     total = plus_f32(total, x[i])       an addition that may be reordered within the kernel's fixed lanes
 """
@@ -18,8 +19,21 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, register_model
 
 WORD = ir.IntType(64)
+GLOBAL, SHARED = 1, 3
+"""Address spaces of a GPU: its memory, and what the threads of a block share. The processor's is 0."""
 SCOPES = 32
 """Operands of a kernel that are declared not to overlap; LLVM checks overlap of further ones as it likes."""
+
+class _BFloat(ir.HalfType):
+    """LLVM's own bfloat16, to which GPUs convert; processors without it do so with integers."""
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+
+_BFloat._create_instance()
+BFLOAT = _BFloat()
+
 
 COMPUTED = {"f16": types.float32, "bf16": types.float32, "f32": types.float32, "f64": types.float64,
             "c64": types.complex64, "c128": types.complex128, "i8": types.int8, "i16": types.int16, "i32": types.int32,
@@ -31,22 +45,27 @@ COMPUTED = {"f16": types.float32, "bf16": types.float32, "f32": types.float32, "
 class PointerType(types.Type):
     """A typed address. Pointers of different slots never overlap where one of them is written."""
 
-    def __init__(self, dtype: str, slot: int):
-        super().__init__(name=f"Pointer({dtype}, {slot})")
-        self.dtype, self.slot = dtype, slot
+    def __init__(self, dtype: str, slot: int, space: int = 0):
+        super().__init__(name=f"Pointer({dtype}, {slot}, {space})")
+        self.dtype, self.slot, self.space = dtype, slot, space
 
     @property
     def key(self) -> tuple:
-        return self.dtype, self.slot
+        return self.dtype, self.slot, self.space
+
+    @property
+    def alignment(self) -> int | None:
+        """That of an element where it is more than its parts have: complex numbers of a GPU are read whole, as CuPy does it."""
+        return {"c64": 8, "c128": 16}.get(self.dtype) if self.space else None
 
 
 @register_model(PointerType)
 class PointerModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: PointerType):
-        super().__init__(manager, kind, ir.PointerType(_storage(kind.dtype, manager)))
+        super().__init__(manager, kind, ir.PointerType(storage(kind.dtype, manager), kind.space))
 
 
-def _storage(dtype: str, manager: Any) -> ir.Type:
+def storage(dtype: str, manager: Any) -> ir.Type:
     if dtype == "f16":
         return ir.HalfType()
     if dtype == "bf16":
@@ -54,14 +73,37 @@ def _storage(dtype: str, manager: Any) -> ir.Type:
     return manager[COMPUTED[dtype]].get_data_type()
 
 
-def _annotate(module: ir.Module, instruction: Any, slot: int) -> None:
+def annotate(module: ir.Module, instruction: Any, kind: PointerType) -> None:
     """Alias scopes: this access does not touch what the accesses of other slots touch."""
-    if slot >= SCOPES:
+    slot = kind.slot
+    if slot >= SCOPES or kind.space == SHARED:
         return
     domain = module.add_metadata([ir.MetaDataString(module, "funcgrad")])
     scopes = [module.add_metadata([ir.MetaDataString(module, f"funcgrad{i}"), domain]) for i in range(SCOPES)]
     instruction.set_metadata("alias.scope", module.add_metadata([scopes[slot]]))
     instruction.set_metadata("noalias", module.add_metadata([s for i, s in enumerate(scopes) if i != slot]))
+
+
+def _reads(module: ir.Module, kind: PointerType) -> list[Any]:
+    """The loads from a slot of a GPU's memory, in a module of one kernel."""
+    return vars(module).setdefault("reads", {}).setdefault(kind.slot, [])
+
+
+def reading(module: ir.Module, load: Any, kind: PointerType) -> None:
+    """What a kernel for a GPU does not write, nobody writes while it runs: its loads wait for no store."""
+    annotate(module, load, kind)
+    if kind.space == GLOBAL and kind.slot not in vars(module).get("written", ()):
+        load.set_metadata("invariant.load", module.add_metadata([]))
+        _reads(module, kind).append(load)
+
+
+def writing(module: ir.Module, store: Any, kind: PointerType) -> None:
+    """A slot that is written after all."""
+    annotate(module, store, kind)
+    if kind.space == GLOBAL:
+        vars(module).setdefault("written", set()).add(kind.slot)
+        for load in _reads(module, kind):
+            load.metadata.pop("invariant.load", None)
 
 
 @infer_global(operator.getitem)
@@ -81,8 +123,8 @@ class PointerSet(AbstractTemplate):
 @lower_builtin(operator.getitem, PointerType, types.int64)
 def get(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
     kind = sig.args[0]
-    value = builder.load(builder.gep(args[0], [args[1]]))
-    _annotate(builder.module, value, kind.slot)
+    value = builder.load(builder.gep(args[0], [args[1]]), align=kind.alignment)
+    reading(builder.module, value, kind)
     if kind.dtype == "f16":
         return builder.fpext(value, ir.FloatType())
     if kind.dtype == "bf16":
@@ -97,10 +139,10 @@ def put(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
     if kind.dtype == "f16":
         value = builder.fptrunc(value, ir.HalfType())
     elif kind.dtype == "bf16":
-        value = _to_bfloat16(builder, value)
+        value = builder.bitcast(builder.fptrunc(value, BFLOAT), ir.IntType(16)) if kind.space else _to_bfloat16(builder, value)
     else:
         value = context.data_model_manager[COMPUTED[kind.dtype]].as_data(builder, value)
-    _annotate(builder.module, builder.store(value, builder.gep(pointer, [index])), kind.slot)
+    writing(builder.module, builder.store(value, builder.gep(pointer, [index]), align=kind.alignment), kind)
     return context.get_dummy_value()
 
 
@@ -115,15 +157,18 @@ def _to_bfloat16(builder: Any, value: Any) -> Any:
     return builder.trunc(builder.select(is_nan, quiet, rounded), ir.IntType(16))
 
 
-def _pointer_function(dtype: str) -> Any:
+def pointer_function(dtype: str, space: int, alignment: int = 1) -> Any:
+    """The pointer at a place of a list of addresses, which has an alignment."""
     @intrinsic
     def pointer(typing: Any, pointers: Any, slot: Any) -> Any:
         if not isinstance(slot, types.IntegerLiteral):
             return None
-        kind = PointerType(dtype, slot.literal_value)
+        kind = PointerType(dtype, slot.literal_value, space)
 
         def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
-            address = _load_word(builder, args[0], WORD(kind.slot))
+            address = builder.load(_place(builder, args[0], WORD(kind.slot), WORD, space))
+            if alignment > 1:
+                builder.assume(builder.icmp_unsigned("==", builder.and_(address, WORD(alignment - 1)), WORD(0)))
             return builder.inttoptr(address, context.get_value_type(kind))
 
         return kind(types.int64, slot), build
@@ -131,37 +176,71 @@ def _pointer_function(dtype: str) -> Any:
     return pointer
 
 
-def _load_word(builder: Any, address: Any, index: Any) -> Any:
-    return builder.load(builder.gep(builder.inttoptr(address, WORD.as_pointer()), [index]))
+def _local_function(dtype: str) -> Any:
+    @intrinsic
+    def local(typing: Any, count: Any, slot: Any) -> Any:
+        """A list that lives as long as the call; its length and its slot, which no operand has, are constants."""
+        if not isinstance(count, types.IntegerLiteral) or not isinstance(slot, types.IntegerLiteral):
+            return None
+        kind, size = PointerType(dtype, slot.literal_value), count.literal_value
+
+        def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
+            with builder.goto_entry_block():
+                place = builder.alloca(context.get_value_type(kind).pointee, size)
+            place.align = 64
+            return place
+
+        return kind(count, slot), build
+
+    return local
 
 
-@intrinsic
-def word(typing: Any, address: Any, index: Any) -> Any:
-    """The int64 at a position of a list of int64."""
-    def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
-        return _load_word(builder, args[0], args[1])
-
-    return types.int64(types.int64, types.int64), build
+def _place(builder: Any, address: Any, index: Any, kind: ir.Type, space: int) -> Any:
+    """The pointer to a number of a list."""
+    return builder.gep(builder.inttoptr(address, ir.PointerType(kind, space)), [index])
 
 
-@intrinsic
-def set_word(typing: Any, address: Any, index: Any, value: Any) -> Any:
-    """Writes the int64 at a position of a list of int64."""
-    def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
-        builder.store(args[2], builder.gep(builder.inttoptr(args[0], WORD.as_pointer()), [args[1]]))
-        return context.get_dummy_value()
+def _words(space: int) -> tuple[Any, Any, Any]:
+    """Reading and writing numbers of lists by their addresses."""
+    @intrinsic
+    def word(typing: Any, address: Any, index: Any) -> Any:
+        """The int64 at a position of a list of int64."""
+        def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
+            return builder.load(_place(builder, args[0], args[1], WORD, space))
 
-    return types.none(types.int64, types.int64, types.int64), build
+        return types.int64(types.int64, types.int64), build
+
+    @intrinsic
+    def set_word(typing: Any, address: Any, index: Any, value: Any) -> Any:
+        """Writes the int64 at a position of a list of int64."""
+        def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
+            builder.store(args[2], _place(builder, args[0], args[1], WORD, space))
+            return context.get_dummy_value()
+
+        return types.none(types.int64, types.int64, types.int64), build
+
+    @intrinsic
+    def short(typing: Any, address: Any) -> Any:
+        """The int32 at an address, as an int64."""
+        def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
+            return builder.sext(builder.load(_place(builder, args[0], WORD(0), ir.IntType(32), space)), WORD)
+
+        return types.int64(types.int64), build
+
+    return word, set_word, short
 
 
-def _constant_function(dtype: str) -> Any:
+word, set_word, short = _words(0)
+
+
+def _constant_function(dtype: str, space: int) -> Any:
     @intrinsic
     def constant(typing: Any, sizes: Any, index: Any) -> Any:
         kind = COMPUTED[dtype]
 
         def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
-            pointer = builder.inttoptr(args[0], context.get_value_type(kind).as_pointer())
-            return builder.load(builder.gep(pointer, [builder.mul(args[1], WORD(64 // kind.bitwidth))]))
+            place = builder.mul(args[1], WORD(64 // kind.bitwidth))
+            return builder.load(_place(builder, args[0], place, context.get_value_type(kind), space))
 
         return kind(types.int64, types.int64), build
 
@@ -199,15 +278,6 @@ def byte(typing: Any, address: Any) -> Any:
     """The byte at an address, as an int64."""
     def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
         return builder.zext(builder.load(builder.inttoptr(args[0], ir.IntType(8).as_pointer())), WORD)
-
-    return types.int64(types.int64), build
-
-
-@intrinsic
-def short(typing: Any, address: Any) -> Any:
-    """The int32 at an address, as an int64."""
-    def build(context: Any, builder: Any, sig: Any, args: tuple) -> Any:
-        return builder.sext(builder.load(builder.inttoptr(args[0], ir.IntType(32).as_pointer())), WORD)
 
     return types.int64(types.int64), build
 
@@ -261,15 +331,20 @@ def room(typing: Any, count: Any) -> Any:
     return types.int64(count), build
 
 
-def names() -> dict[str, Any]:
-    """All of it, by the names that kernel sources use."""
-    found = {"word": word, "set_word": set_word, "short": short, "room": room, "call_pointers": call_pointers,
-             "call_for_int": call_for_int}
+def memory(space: int) -> dict[str, Any]:
+    """Memory in an address space and what accumulates, by the names that kernel sources use."""
+    found = dict(zip(("word", "set_word", "short"), _words(space) if space else (word, set_word, short), strict=True))
     for dtype, kind in COMPUTED.items():
-        found[f"pointer_{dtype}"] = _pointer_function(dtype)
+        found[f"pointer_{dtype}"] = pointer_function(dtype, space)
+        found[f"local_{dtype}"] = _local_function(dtype)
         if isinstance(kind, types.Float):
             found[f"plus_{dtype}"] = _reorderable(kind, "fadd")
             found[f"times_{dtype}"] = _reorderable(kind, "fmul")
-            found[f"constant_{dtype}"] = _constant_function(dtype)
+            found[f"constant_{dtype}"] = _constant_function(dtype, space)
         found[dtype] = kind
     return found
+
+
+def names() -> dict[str, Any]:
+    """All of it, by the names that kernel sources use."""
+    return memory(0) | {"room": room, "call_pointers": call_pointers, "call_for_int": call_for_int}

@@ -71,19 +71,18 @@ def _size(path: Path) -> int:
 
 
 @functools.cache
-def _machine() -> bytes:
-    """What machine code depends on besides its source: versions, processor and its features."""
+def _machine(target: str) -> bytes:
+    """What machine code depends on besides its source: versions, and the target or this processor and its features."""
     from importlib.metadata import version  # slow to import
 
     import llvmlite.binding as llvm
-    features = llvm.get_host_cpu_features().flatten()
-    return "\n".join([version("numba"), version("llvmlite"), platform.python_version(),
-                      platform.machine(), llvm.get_host_cpu_name(), features]).encode()
+    where = [target] if target else [platform.machine(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
+    return "\n".join([version("numba"), version("llvmlite"), platform.python_version(), *where]).encode()
 
 
-def key(source: str) -> str:
-    """The name of the entry for a source."""
-    return hashlib.blake2b(_machine() + b"\0" + source.encode(), digest_size=DIGEST).hexdigest()
+def key(source: str, target: str = "") -> str:
+    """The name of the entry for a source, compiled for this processor or for another target."""
+    return hashlib.blake2b(_machine(target) + b"\0" + source.encode(), digest_size=DIGEST).hexdigest()
 
 
 def read(name: str) -> tuple[bytes, str] | None:

@@ -39,6 +39,8 @@ BLOCK = 2048
 """Elements that are summed up in the lanes of vectors before they are added to a total."""
 MOST_CHUNKS = 64
 """Chunks at most where each of them leaves a partial result."""
+TOTAL = np.dtype(np.float64)
+"""The dtype of the totals of long sums."""
 RECOMPUTED = 6
 """Operations up to which a value is computed again in a later loop over the row instead of being kept."""
 
@@ -61,6 +63,8 @@ class Kernel:
     calls_blas: bool = False
     team: int = 1
     """How many threads run a chunk together, on a GPU."""
+    partials: int = 1
+    """How many partial results a reduction over its rows leaves."""
 
     @property
     def chunks(self) -> int:
@@ -83,6 +87,10 @@ def write_kernel(cluster: Any, scheduler: Any, is_stored: Callable[[Var], bool])
     return Writer(cluster, scheduler, is_stored).kernel()
 
 
+def indented(lines: Sequence[str]) -> list[str]:
+    return ["    " + line for line in lines]
+
+
 def text_of(node: Any, args: Sequence[str]) -> str:
     """The expression of a node on named operands."""
     if node.kind != "map":
@@ -95,9 +103,11 @@ def text_of(node: Any, args: Sequence[str]) -> str:
 class Writer:
     """Writes one kernel, line by line."""
 
+    recomputed = RECOMPUTED
+
     def __init__(self, cluster: Any, scheduler: Any, is_stored: Callable[[Var], bool]):
         self.cluster, self.scheduler, self.is_stored = cluster, scheduler, is_stored
-        self.sizes = [n if type(n) is int else n.kernel.chunks for n in cluster.sizes]
+        self.sizes = [n if type(n) is int else n.kernel.partials for n in cluster.sizes]
         self.operands: list[Operand] = []
         self.by_key: dict[tuple, Operand] = {}
         self.words: list[tuple[str, int]] = []
@@ -189,30 +199,42 @@ class Writer:
     def kernel(self) -> Kernel:
         cluster = self.cluster
         self.place_nodes()
-        outer = self.groups(self.outer)
-        width = math.prod(self.sizes[a] for a in self.inner)
-        # Rows too short to be vectorised: LLVM unrolls them, and a loop over the last outer axis goes into vectors.
-        self.lanes = outer[-1] if self.inner and 0 < width <= UNROLLED and len(outer) > 1 else []
-        rows = math.prod(self.sizes[a] for a in self.outer if a not in self.lanes)
-        lanes = math.prod(self.sizes[a] for a in self.lanes)
+        self.width = math.prod(self.sizes[a] for a in self.inner)
+        self.partials = [node for node in cluster.nodes if node.kind == "partial"]
         weight = sum(cost(text_of(node, ["v"] * len(node.inputs))) for node in cluster.nodes)
-        work = rows * lanes * width * weight
-        chunk = rows if work <= 4 * CHUNK else max(1, CHUNK // (lanes * width * weight))
-        partial = [node for node in cluster.nodes if node.kind == "partial"]
-        if partial:
-            chunk = max(chunk, -(-rows // MOST_CHUNKS))
-        self.rows, self.chunk, self.width = rows, max(chunk, 1), width
-        for node in partial:
+        self.cut(self.groups(self.outer), weight)
+        for node in self.partials:
             view = self.scheduler.views[node.out]
             chunks = self.chunk_count()
             view.buffer.size = chunks * math.prod(view.shape[1:])
             view.shape = (chunks, *view.shape[1:])
         body = self.body()
-        head = [f"p{o.slot} = pointer_{stored(o.view.buffer.dtype)}(pointers, {o.slot})" for o in self.operands]
+        head = [f"p{o.slot} = {self.pointer(o)}(pointers, {o.slot})" for o in self.operands]
         head += [f"{name} = {self.definitions.get(name, f'word(sizes, {i})')}" for i, (name, _) in enumerate(self.words)]
         source = "\n    ".join(["def kernel(pointers, sizes, start, stop):", *head, *body]) + "\n"
+        work = math.prod(self.sizes) * weight
         return Kernel(source, [o.view for o in self.operands], [o.written for o in self.operands],
-                      [value for _, value in self.words], rows, self.chunk, list(cluster.nodes), work)
+                      [value for _, value in self.words], *self.launched(), list(cluster.nodes), work,
+                      partials=self.chunk_count())
+
+    def cut(self, outer: list[list[int]], weight: int) -> None:
+        """Decides what a row is, and how many rows are a chunk; an element costs ``weight`` additions."""
+        # Rows too short to be vectorised: LLVM unrolls them, and a loop over the last outer axis goes into vectors.
+        self.lanes = outer[-1] if self.inner and 0 < self.width <= UNROLLED and len(outer) > 1 else []
+        self.rows = math.prod(self.sizes[a] for a in self.outer if a not in self.lanes)
+        row = math.prod(self.sizes[a] for a in self.lanes) * self.width * weight
+        chunk = self.rows if self.rows * row <= 4 * CHUNK else max(1, CHUNK // row)
+        if self.partials:
+            chunk = max(chunk, -(-self.rows // MOST_CHUNKS))
+        self.chunk = max(chunk, 1)
+
+    def launched(self) -> tuple[int, int]:
+        """The rows and the chunk that one call of the kernel is given."""
+        return self.rows, self.chunk
+
+    def pointer(self, operand: Operand) -> str:
+        """The function that makes a pointer to an operand."""
+        return f"pointer_{stored(operand.view.buffer.dtype)}"
 
     def text_of(self, node: Any, args: Sequence[str]) -> str:
         """The expression of a node on named operands."""
@@ -263,11 +285,14 @@ class Writer:
         if self.lanes:
             rows = [*[f"i{a} = l" for a in self.lanes if a in self.pinned()], *rows]
             count = self.word(math.prod(self.sizes[a] for a in self.lanes))
-            rows = [f"for l in range({count}):", *["    " + line for line in rows]]
-        rows = [*index, *rows]
+            rows = [f"for l in range({count}):", *indented(rows)]
+        return [*self.start, *self.over_rows([*index, *rows]), *self.end]
+
+    def over_rows(self, lines: list[str]) -> list[str]:
+        """The loop over the rows of the chunk."""
         if self.sums:
-            return [*self.start, *self.in_blocks("r", "start", "stop", rows), *self.end]
-        return [*self.start, "for r in range(start, stop):", *["    " + line for line in rows], *self.end]
+            return self.in_blocks("r", "start", "stop", lines)
+        return ["for r in range(start, stop):", *indented(lines)]
 
     def outer_index_lines(self) -> list[str]:
         """The index along each group of outer axes, from the number of the row."""
@@ -295,13 +320,17 @@ class Writer:
             for group, index in zip(self.outer_groups, self.outer_index, strict=True):
                 stride = operand.strides.get(group[-1], 0)
                 if stride:
-                    terms.append(index if stride == 1 else f"{index} * {self.word(stride)}")
+                    terms.append(index if stride == 1 else f"{index} * {self.step(stride)}")
             text = " + ".join(terms)
             if len(terms) > 1 or " * " in text:
                 self.bases.append(f"b{operand.slot} = {text}")
                 text = f"b{operand.slot}"
             self.base_of[operand.slot] = text
         return self.base_of[operand.slot]
+
+    def step(self, stride: int) -> str:
+        """The stride from row to row."""
+        return self.word(stride)
 
     def index(self, operand: Operand, base: str | None = None) -> str:
         """Where the current element of an operand is."""
@@ -374,12 +403,9 @@ class Writer:
         view = self.scheduler.views[v]
         return self.operand(view, self.strides(view, self.cluster.axes[v]), True)
 
-    def find_scratch(self) -> dict[Var, Operand]:
+    def kept(self) -> list[Var]:
         """The values computed in one loop over the row, needed in a later one, and too dear to compute again."""
-        found: dict[Var, Operand] = {}
-        sizes = [self.sizes[a] for a in self.inner]
-        strides = dict(zip(self.inner, row_major(sizes), strict=True))
-
+        found: list[Var] = []
         self.last_use: dict[Var, int] = {}  # a value computed again needs its operands again
         for node in reversed(self.cluster.nodes):
             stage = max(node.stage, self.last_use.get(node.out, 0))
@@ -389,19 +415,29 @@ class Writer:
         for node in self.cluster.nodes:
             for atom in node.inputs if node.within else ():
                 v = self.scheduler.base(atom) if self.inside(atom) else None
-                if v is not None and self.is_inner[v] and self.stage[v] < node.stage and self.price(v, found) > RECOMPUTED:
-                    found[v] = None  # type: ignore[assignment]
+                if v is not None and self.is_inner[v] and self.stage[v] < node.stage and self.price(v, found) > self.recomputed:
+                    found.append(v)
+        return found
+
+    def find_scratch(self) -> dict[Var, Operand]:
+        """Where the values that are kept from one loop over the row to a later one are."""
+        found: dict[Var, Operand] = {}
         free = [v for v in self.is_inner if self.is_inner[v] and self.is_stored(v)]
-        for v in found:
+        for v in self.kept():
             place = next((o for o in free if self.stage[o] >= self.last_use[v] and o.aval.dtype == v.aval.dtype
                           and accumulator(v.aval.dtype) == v.aval.dtype), None)
             if place is not None:  # a result's memory serves until the result is written there
                 free.remove(place)
                 found[v] = self.result_operand(place)
-                continue
-            buffer = Buffer(accumulator(v.aval.dtype), self.chunk_count() * self.width)
-            found[v] = self.chunked(buffer, strides, self.width)
+            else:
+                found[v] = self.scratch_operand(accumulator(v.aval.dtype))
         return found
+
+    def scratch_operand(self, dtype: np.dtype) -> Operand:
+        """Memory for a row of each chunk."""
+        sizes = [self.sizes[a] for a in self.inner]
+        buffer = Buffer(dtype, self.chunk_count() * self.width)
+        return self.chunked(buffer, dict(zip(self.inner, row_major(sizes), strict=True)), self.width)
 
     def price(self, v: Var, kept: Container[Var]) -> int:
         """What it costs to have an element of a value again."""
@@ -430,7 +466,19 @@ class Writer:
             self.names[out] = self.named(self.text_of(node, args), self.row)
         if self.is_stored(out):
             operand = self.out_operand(out)
-            self.row.append(f"p{operand.slot}[{self.index(operand)}] = {self.names[out]}")
+            self.row += self.once([f"p{operand.slot}[{self.index(operand)}] = {self.names[out]}"])
+
+    def combined(self, name: str, code: tuple[str, str], dtype: np.dtype) -> list[str]:
+        """Lines after which each thread of a chunk has what all of them have reduced."""
+        return []
+
+    def divided(self, node: Any) -> bool:
+        """Whether the threads of a chunk have different parts of what a node reduces."""
+        return False
+
+    def once(self, lines: list[str]) -> list[str]:
+        """Lines that one of the threads of a chunk does."""
+        return lines
 
     def loop(self, stage: int) -> None:
         """One loop over the row: reductions, results stored, and values kept for later loops."""
@@ -454,7 +502,8 @@ class Writer:
                 body.append(f"p{operand.slot}[{self.index(operand)}] = {name}")
         self.lines = self.row
         if body:
-            self.row += [*self.nest(body), *self.totals]
+            lines = self.nest(body)
+            self.row += [*lines, *self.totals]
             self.totals = []
 
     def nest(self, body: list[str]) -> list[str]:
@@ -465,11 +514,14 @@ class Writer:
         for k in range(last, -1, -1):
             size = math.prod(self.sizes[a] for a in self.inner_groups[k])
             count = str(size) if size <= UNROLLED else self.word(size)
-            if k == last and self.sums:
-                lines = self.in_blocks(f"j{k}", "0", count, lines, size > UNROLLED)
-            else:
-                lines = [f"for j{k} in range({count}):", *["    " + line for line in lines]]
+            lines = self.over_elements(k, size, count, lines, k == last and bool(self.sums))
         return lines
+
+    def over_elements(self, k: int, size: int, count: str, lines: list[str], sums: bool) -> list[str]:
+        """The loop over a group of inner axes, of which the innermost may have sums."""
+        if sums:
+            return self.in_blocks(f"j{k}", "0", count, lines, size > UNROLLED)
+        return [f"for j{k} in range({count}):", *indented(lines)]
 
     def in_blocks(self, index: str, first: str, end: str, body: list[str], long: bool = True) -> list[str]:
         """The innermost loop around a body with sums: those of a block are added in the lanes of vectors, blocks one by one.
@@ -480,22 +532,22 @@ class Writer:
         after = [f"{total} = {total} + f64({block})" for total, block, _ in self.sums]
         self.sums = []
         if not long:
-            return [*before, f"for {index} in range({first}, {end}):", *["    " + line for line in body], *after]
+            return [*before, f"for {index} in range({first}, {end}):", *indented(body), *after]
         loop = f"for {index} in range({index}b, min({index}b + {BLOCK}, {end})):"
-        lines = [*before, loop, *["    " + line for line in body], *after]
-        return [f"for {index}b in range({first}, {end}, {BLOCK}):", *["    " + line for line in lines]]
+        lines = [*before, loop, *indented(body), *after]
+        return [f"for {index}b in range({first}, {end}, {BLOCK}):", *indented(lines)]
 
     def sum_of(self, node: Any, place: list[str]) -> tuple[str, str] | None:
-        """For a sum of many floats: the name of what a block adds up, and the text of the total at the end."""
+        """For a sum of many floats: the names of what a block adds up, and of the total, which is a float64."""
         dtype = accumulator(node.out.aval.dtype)
         innermost = node.within or not (self.inner or self.lanes)
         short = bool(self.inner) and self.width <= UNROLLED
         if node.code[0] != "{0} + {1}" or dtypes.kind(dtype) != "f" or short or not innermost:
             return None
-        total, block, name = self.accumulator_name(), self.accumulator_name(), computed(dtype)
+        total, block = self.accumulator_name(), self.accumulator_name()
         place.append(f"{total} = f64(0.0)")
-        self.sums.append((total, block, f"{name}(0.0)"))
-        return block, f"{name}({total})"
+        self.sums.append((total, block, f"{computed(dtype)}(0.0)"))
+        return block, total
 
     def reduction(self, node: Any, stage: int) -> None:
         """Accumulates over the row."""
@@ -503,10 +555,12 @@ class Writer:
         if found is None:
             name = self.names[node.out] = self.accumulator_name()
             self.row.append(f"{name} = {identity(node.code, node.out.aval.dtype)}")
+            self.totals += self.combined(name, node.code, node.out.aval.dtype)
         else:
             name, total = found
             self.names[node.out] = self.fresh()
-            self.totals.append(f"{self.names[node.out]} = {total}")
+            self.totals += self.combined(total, node.code, TOTAL)
+            self.totals.append(f"{self.names[node.out]} = {computed(node.out.aval.dtype)}({total})")
         value = self.value(node.inputs[0], node, stage)
         self.lines.append(f"{name} = {combination(node.code, node.out.aval.dtype, name, value)}")
 
@@ -527,9 +581,13 @@ class Writer:
             now = f"p{operand.slot}[{place}]"
             self.lines.append(f"{now} = {combination(node.code, node.out.aval.dtype, now, value)}")
         else:
+            dtype = accumulator(node.out.aval.dtype)
             found = self.sum_of(node, self.start)
             name, total = found or [self.accumulator_name()] * 2
             if found is None:
-                self.start.append(f"{name} = {identity(node.code, node.out.aval.dtype)}")
-            self.lines.append(f"{name} = {combination(node.code, node.out.aval.dtype, name, value)}")
-            self.end.append(f"p{operand.slot}[c{operand.slot}] = {total}")
+                self.start.append(f"{name} = {identity(node.code, dtype)}")
+            self.lines.append(f"{name} = {combination(node.code, dtype, name, value)}")
+            if self.divided(node):
+                self.end += self.combined(total, node.code, dtype if found is None else TOTAL)
+            text = total if found is None else f"{computed(dtype)}({total})"
+            self.end += self.once([f"p{operand.slot}[c{operand.slot}] = {text}"])

@@ -75,10 +75,11 @@ def is_small(lhs: Sequence[int], rhs: Sequence[int], dimensions: tuple) -> bool:
     return min(m, n, k) <= 1 or m * n * k * math.prod(lhs[d] for d in lb) <= FEW
 
 
-def product(lhs: View, rhs: View, dimensions: tuple) -> Product | tuple[int, list[int]]:
+def product(lhs: View, rhs: View, dimensions: tuple, out: View | None = None) -> Product | tuple[int, list[int]] | None:
     """How BLAS computes a contraction; or which operand (0 or 1) must be copied, with its contracted axes in this order.
 
-    Where a copy of either would do, it is the smaller one.
+    Where a copy of either would do, it is the smaller one. The result is row-major, or lies as ``out`` says: None if BLAS
+    cannot write it there.
     """
     (lc, rc), (lb, rb) = dimensions
     lf = [d for d in range(len(lhs.shape)) if d not in (*lc, *lb)]
@@ -95,18 +96,25 @@ def product(lhs: View, rhs: View, dimensions: tuple) -> Product | tuple[int, lis
     else:
         return min(missing, key=lambda copies: (len(copies), math.prod((lhs, rhs)[copies[0][0]].shape)))[0]
     m, k, n = (math.prod(view.shape[d] for d in axes) for view, axes in ((lhs, lf), (lhs, lc), (rhs, rf)))
-    batch = _batch(lhs, rhs, lb, rb, m * n)
+    if out is None:
+        shape = [view.shape[d] for view, axes in ((lhs, lb), (lhs, lf), (rhs, rf)) for d in axes]
+        out = View(None, tuple(shape), row_major(shape))
+    ends = len(lb), len(lb) + len(lf)
+    place = _matrix(_group(out, range(*ends)), _group(out, range(ends[1], len(out.shape))))
+    if place is None or place[0] != "N":
+        return None
+    batch = _batch(lhs, rhs, out, lb, rb)
     if batch is None:
         return (0, list(lc)) if not lhs.contiguous else (1, list(rc))
     sizes, steps = batch
     # The order in which the executor has the operands: rhs, lhs, result.
     strides = [s * size for side in (1, 0, 2) for s in steps[side]]
-    return _divided(Product(m, n, k, a, b, sizes, tuple(strides), n), size)
+    return Product(m, n, k, a, b, sizes, tuple(strides), place[1])
 
 
 def small_product(found: Product, dtype: np.dtype) -> NativeKernel | None:
     """The kernel for a batch of products that are too small for BLAS."""
-    if found.matrices <= 1 or found.row != found.n:
+    if found.matrices <= 1:
         return None
     rhs, lhs = found.strides[:2], found.strides[2:4]
     batch = [(n, x // dtype.itemsize, y // dtype.itemsize) for n, x, y in zip(found.batch, lhs, rhs, strict=True)]
@@ -114,7 +122,7 @@ def small_product(found: Product, dtype: np.dtype) -> NativeKernel | None:
     return small_matmul(dtype, [axis for axis in batch if axis[0] != 1], (found.m, found.k, found.n), *strides)
 
 
-def _divided(whole: Product, size: int) -> Product:
+def divided(whole: Product, size: int) -> Product:
     """A product too large for one thread as blocks of rows or of columns, which threads share.
 
     How many blocks depends on the sizes alone. The threads of OpenBLAS would do the same, but they wait for each other by
@@ -159,11 +167,10 @@ def _matrix(rows: tuple[int, int] | None, columns: tuple[int, int] | None) -> tu
     return None
 
 
-def _batch(lhs: View, rhs: View, lb: Sequence[int], rb: Sequence[int], matrix: int) -> tuple | None:
+def _batch(lhs: View, rhs: View, out: View, lb: Sequence[int], rb: Sequence[int]) -> tuple | None:
     """The batch as two axes, and the strides of each operand and the result along them."""
-    shape = [lhs.shape[d] for d in lb]
-    out = [s * matrix for s in row_major(shape)]
-    axes = [(n, (lhs.strides[i], rhs.strides[j], o)) for n, i, j, o in zip(shape, lb, rb, out, strict=True) if n != 1]
+    axes = [(lhs.shape[i], (lhs.strides[i], rhs.strides[j], s)) for i, j, s in zip(lb, rb, out.strides, strict=False)
+            if lhs.shape[i] != 1]
     merged: list[tuple[int, tuple[int, int, int]]] = []
     for n, strides in axes:
         if merged and all(a == b * n for a, b in zip(merged[-1][1], strides, strict=True)):

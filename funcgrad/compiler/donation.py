@@ -120,6 +120,8 @@ def _in_place(step: Step, x: Buffer, y: Buffer) -> str | None:
 
         p0[r]     row by row                p0[b0 + j0]     with b0 = r * s1, where s1 is the length of a row
 
+    and in loops that are divided in the same way, so that on a GPU one thread makes both.
+
     With all reads of x before the first write of y in the source, each element is then read before it is written: another
     element belongs to another row or place. So the order of the rows does not matter either, nor which thread does them.
     """
@@ -150,22 +152,25 @@ def _accesses(lines: Sequence[str], slot: int) -> list[tuple[int, str]]:
 
 
 def _place(kernel: Kernel, lines: Sequence[str], at: int, index: str, size: int) -> tuple | None:
-    """Which element of ``size`` an index in a line is, as ("r",) or ("r", "j0"); None if that is not plain."""
-    loops = _loops(lines, at)
+    """Which element of ``size`` an index in a line is: the loops that tell, ("r",) or ("r", "j0"); None if it is not plain."""
+    loops = tuple(_loops(lines, at))
     if index == "r":
-        return ("r",) if kernel.rows == size and loops == ["r"] else None
-    if loops != ["r", "j0"]:
+        return loops if kernel.rows == size and loops in (("r",), ("rq",)) else None
+    if loops not in (("r", "j0"), ("r", "j0q")):
         return None
     if index == "j0":
-        return ("r", "j0") if kernel.rows == 1 else None
+        return loops if kernel.rows == 1 else None
     base = re.fullmatch(r"(b\d+) \+ j0", index)
     defined = [line.strip() for line in lines if base and line.strip().startswith(f"{base[1]} = ")]
     stride = re.fullmatch(r"b\d+ = r \* s(\d+)", defined[0]) if len(defined) == 1 else None
-    return ("r", "j0") if stride and kernel.sizes[int(stride[1])] * kernel.rows == size else None
+    return loops if stride and kernel.sizes[int(stride[1])] * kernel.rows == size else None
 
 
 def _loops(lines: Sequence[str], at: int) -> list[str]:
-    """The indices of the loops around a line, from the outermost; those over blocks of another loop are left out."""
+    """The indices of the loops around a line, from the outermost.
+
+    Those over blocks of another loop, and over the few neighbours that a loop for a GPU has for each of its own, are left out.
+    """
     found: list[str] = []
     depth = len(lines[at]) - len(lines[at].lstrip())
     for line in reversed(lines[:at]):
@@ -173,6 +178,8 @@ def _loops(lines: Sequence[str], at: int) -> list[str]:
         if line.strip() and indent < depth:
             depth = indent
             loop = re.match(r"\s*for (\w+) in ", line)
+            if loop and loop[1].endswith("l"):
+                continue
             if loop and not loop[1].endswith("b"):
                 found.insert(0, loop[1])
             elif not loop and depth:  # a condition

@@ -32,6 +32,9 @@ LARGEST_KERNEL = 160
 class Fusion:
     """Collects nodes into clusters."""
 
+    blocked_copy = staticmethod(blocked_copy)
+    """Makes the kernel that copies an array whose axes lie in another order."""
+
     def __init__(self, parent: Fusion | None = None):
         self.views: dict[Var, View] = {}
         """Where the value of a variable is, or will be, in memory."""
@@ -124,7 +127,7 @@ class Fusion:
         cluster, view = self.cluster_of(atom), self.views[atom]
         if cluster is not None and cluster.fused or view.contiguous or 0 in view.strides:
             return atom
-        kernel = blocked_copy(view.shape, view.strides, atom.aval.dtype)
+        kernel = self.blocked_copy(view.shape, view.strides, atom.aval.dtype)
         if kernel is None:
             return atom
         copy = Var(shaped_array(atom.aval.shape, atom.aval.dtype))

@@ -23,7 +23,7 @@ ON_A_SHELF = 64
 SHELVES = 64
 """Shelves that are kept though no program may need them; the oldest goes first."""
 
-_lock = threading.RLock()
+lock = threading.RLock()
 _shelves: list[Shelf] = []
 compile_seconds = 0.0
 """What compiling has taken in this process."""
@@ -39,7 +39,7 @@ class Shelf:
 
 def address(source: str) -> tuple[int, Shelf]:
     """The address of the kernel with this source, which is compiled if no cache has it, and what to keep meanwhile."""
-    with _lock:
+    with lock:
         for shelf in reversed(_shelves):
             found = shelf.addresses.get(source)
             if found is not None:
@@ -48,7 +48,7 @@ def address(source: str) -> tuple[int, Shelf]:
             _shelves.append(Shelf())
             del _shelves[:-SHELVES]
         shelf = _shelves[-1]
-        found = shelf.addresses[source] = _address(source, lambda: build(source), source + _library_digest(), shelf.engine)
+        found = shelf.addresses[source] = _address(source, lambda: build(source), source + library_digest(), shelf.engine)
         return found, shelf
 
 
@@ -58,14 +58,14 @@ def function_address(function: str, arguments: int) -> int:
         from funcgrad.compiler import executor
         return build(getattr(executor, function), function, arguments)
 
-    with _lock:
-        return _address(function, compiled, function + _library_digest())
+    with lock:
+        return _address(function, compiled, function + library_digest())
 
 
 def native_address(name: str, build: Callable[[], tuple[bytes, str]]) -> int:
     """The address of a function whose object file and symbol are built without Numba."""
-    with _lock:
-        return _address(name, build, name + _library_digest())
+    with lock:
+        return _address(name, build, name + library_digest())
 
 
 def _address(source: str, compiled: Callable[[], tuple[bytes, str]], text: str, engine: Any = None) -> int:
@@ -83,7 +83,7 @@ def _address(source: str, compiled: Callable[[], tuple[bytes, str]], text: str, 
 
 
 @functools.cache
-def _library_digest() -> str:
+def library_digest() -> str:
     """The text of the modules that kernels are linked with: another text is another kernel."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(Path(__file__).parent.rglob("*.py")):
@@ -107,7 +107,7 @@ def _new_engine() -> Any:
 
 def linkable(code: bytes) -> bool:
     """Whether all that an object file refers to is in the process; linking another one would end it."""
-    with _lock:
+    with lock:
         _engine()  # the process itself is searched once there is an engine
         provide(code)
         return not unresolved(code)
@@ -116,7 +116,7 @@ def linkable(code: bytes) -> bool:
 def load(code: bytes, symbol: str, engine: Any = None) -> int:
     """The address of a function in an object file, which is linked into the process: for as long as the engine lives."""
     from llvmlite.binding import ObjectFileRef
-    with _lock:
+    with lock:
         engine = engine or _engine()
         engine.add_object_file(ObjectFileRef.from_data(code))
         engine.finalize_object()
@@ -152,14 +152,29 @@ def _pipeline() -> type:
 
 def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> tuple[bytes, str]:
     """Compiles a function of int64 without a result: its object file, and its symbol there."""
-    from numba.core import config, cpu, types
-    from numba.core.compiler import Flags, compile_extra
+    from numba.core import config
     from numba.core.compiler_lock import global_compiler_lock
+    with lock:
+        before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1  # small loops are unrolled before loops are vectorised
+        try:
+            library, symbol = typed(source, namespace(), name, arguments)
+            library._finalize_final_module = lambda: None  # else Numba makes machine code too, loads it and keeps it for ever
+            with global_compiler_lock:
+                library.finalize()
+        finally:
+            config.SLP_VECTORIZE = before
+        return library.codegen._tm.emit_object(library._final_module), symbol
+
+
+def typed(source: str | Callable, words: dict[str, Any], name: str = "kernel", arguments: int = 4) -> tuple[Any, str]:
+    """Numba's part for a function of int64 without a result: a library of LLVM's modules, not linked yet, and its symbol."""
+    from numba.core import cpu, types
+    from numba.core.compiler import Flags, compile_extra
     from numba.core.registry import cpu_target
     from numba.core.target_extension import target_override
-    with _lock:
+    with lock:
         if isinstance(source, str):
-            scope = dict(namespace())
+            scope = dict(words)
             exec(compile(source, f"<{name}>", "exec"), scope)
             digest = hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
             source = scope[name]
@@ -172,14 +187,7 @@ def build(source: str | Callable, name: str = "kernel", arguments: int = 4) -> t
         flags.fastmath = cpu.FastMathOptions({"contract"})
         cpu_target.typing_context.refresh()
         cpu_target.target_context.refresh()
-        before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1  # small loops are unrolled before loops are vectorised
-        try:
-            with target_override("cpu"):
-                result = compile_extra(cpu_target.typing_context, cpu_target.target_context, source,
-                                       (types.int64,) * arguments, types.none, flags, {}, pipeline_class=_pipeline())
-            with global_compiler_lock:
-                result.library.finalize()
-        finally:
-            config.SLP_VECTORIZE = before
-        machine, module = result.library.codegen._tm, result.library._final_module
-        return machine.emit_object(module), result.fndesc.mangled_name
+        with target_override("cpu"):
+            result = compile_extra(cpu_target.typing_context, cpu_target.target_context, source,
+                                   (types.int64,) * arguments, types.none, flags, {}, pipeline_class=_pipeline())
+        return result.library, result.fndesc.mangled_name

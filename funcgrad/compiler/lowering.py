@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from funcgrad.compiler import blas
-from funcgrad.compiler.contraction import is_small, product, small_product
+from funcgrad.compiler.contraction import Product, divided, is_small, product, small_product
 from funcgrad.compiler.expressions import accumulator, expressible, is_sum, product_template, reducible, supported
 from funcgrad.compiler.fusion import Fusion
+from funcgrad.compiler.lanes import lane_kernel
 from funcgrad.compiler.natives import NATIVES, STRIDED
 from funcgrad.compiler.nodes import Node, Plan
 from funcgrad.compiler.small import small_kernel
@@ -38,6 +39,8 @@ class Lowering(Fusion):
     """Makes nodes of equations."""
 
     natives, strided = NATIVES, STRIDED
+    vectors = True
+    """Whether a thread has vectors: lanes of a loop then lie side by side."""
 
     def __init__(self, jaxpr: Jaxpr, parent: Lowering | None = None):
         super().__init__(parent)
@@ -131,6 +134,19 @@ class Lowering(Fusion):
             return False
         if wide != dtype:
             lhs, rhs = self.copied(lhs, wide), self.copied(rhs, wide)
+        lhs, rhs, found = self.matrices(lhs, rhs, dimensions)
+        tiny = small_product(found, wide)
+        if tiny is not None and wide == dtype:
+            self.alone(Node((lhs, rhs), (out,), "native", tiny, equation=equation))
+            return True
+        target = out if wide == dtype else Var(shaped_array(out.aval.shape, wide))
+        self.alone(Node((rhs, lhs), (target,), "gemm", divided(found, wide.itemsize), equation=equation))
+        if target is not out:
+            self.fuse(Node((target,), (out,), "map", "{0}"))
+        return True
+
+    def matrices(self, lhs: Var, rhs: Var, dimensions: tuple) -> tuple[Var, Var, Product]:
+        """The operands of a contraction as matrices that BLAS can read, an operand that is none copied, and their product."""
         found = product(self.views[lhs], self.views[rhs], dimensions)
         while isinstance(found, tuple):
             side, order = found
@@ -139,15 +155,7 @@ class Lowering(Fusion):
             else:
                 rhs, dimensions = self.regrouped(rhs, dimensions, 1, order)
             found = product(self.views[lhs], self.views[rhs], dimensions)
-        tiny = small_product(found, wide)
-        if tiny is not None and wide == dtype:
-            self.alone(Node((lhs, rhs), (out,), "native", tiny, equation=equation))
-            return True
-        target = out if wide == dtype else Var(shaped_array(out.aval.shape, wide))
-        self.alone(Node((rhs, lhs), (target,), "gemm", found, equation=equation))
-        if target is not out:
-            self.fuse(Node((target,), (out,), "map", "{0}"))
-        return True
+        return lhs, rhs, found  # type: ignore[return-value]
 
     def accumulate(self, equation: Equation) -> bool:
         """A sum of two matrix products, or of such sums, that nobody else reads: one is added to the memory of the other."""
@@ -279,7 +287,8 @@ class Lowering(Fusion):
     def control(self, structure: Any, equation: Equation) -> None:
         inputs = tuple([self.copied(a) if type(a) is Literal else a for a in equation.inputs])
         results = [whole(Buffer(v.aval.dtype, v.aval.size), v.aval.shape) for v in equation.outs]
-        kernel = small_kernel(structure, [self.views[a] for a in inputs], results)
+        views = [self.views[a] for a in inputs]
+        kernel = small_kernel(structure, views, results) or lane_kernel(structure, views, results, self.vectors)
         if kernel is not None:
             self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
             return
@@ -383,11 +392,15 @@ class Lowering(Fusion):
                             for a in equation.inputs])
         if kernel is None:
             return False
-        if kernel.parts is None:
-            self.alone(Node(inputs, equation.outs, "native", kernel, equation=equation))
-        else:
-            self.add_parts(Node(inputs, equation.outs, "native", kernel, equation=equation))
+        self.native_node(Node(inputs, equation.outs, "native", kernel, equation=equation))
         return True
+
+    def native_node(self, node: Node) -> None:
+        """A node with a kernel of its own."""
+        if node.code.parts is None:
+            self.alone(node)
+        else:
+            self.add_parts(node)
 
     def repeated(self, atom: Atom) -> Atom:
         """The constant that an array repeats, if it does."""

@@ -110,6 +110,13 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.ndarray(shape, dtype, buffer=block(nbytes))
 
 
+def copy(x: np.ndarray) -> np.ndarray:
+    """The same values in other memory."""
+    found = empty(x.shape, x.dtype)
+    found[...] = x
+    return found
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
     """Inside, Python looks for no garbage: for code that makes many objects and no cycles of them.

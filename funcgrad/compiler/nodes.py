@@ -4,7 +4,7 @@ In: nothing. Out: records that ``fusion.py``, ``lowering.py`` and ``schedule.py`
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,3 +107,14 @@ class Schedule:
     outs: list[View | Literal]
     failure: Buffer
     steps: list[Step] = field(default_factory=list)
+
+
+def walk(steps: Sequence[Step], number: str = "", times: int = 1) -> Iterator[tuple[Step, str, int]]:
+    """All steps, those inside of loops and choices too, with their numbers and how often they run (a while loop: once)."""
+    for i, step in enumerate(steps, 1):
+        yield step, f"{number}{i}", times
+        if isinstance(step.kernel, Plan):
+            inside = times * max(step.kernel.length, 1) if step.kernel.kind == "loop" else times
+            for j, (part, _) in enumerate(step.kernel.parts):
+                letter = "abcdefghijklmnopqrstuvwxyz"[j % 26] if len(step.kernel.parts) > 1 else ""
+                yield from walk(part, f"{number}{i}{letter}.", inside)

@@ -1,4 +1,4 @@
-"""From a schedule to something that runs: the instruction table, the layout of memory, and the call.
+"""From a schedule to something that runs on the processor: machine code in the instruction table, and the call.
 
 In: a jaxpr after the passes. Out: an ``Executable``, called with the arrays of the inputs. Everything that does not depend
 on the call is computed once; a call passes the identities of the arrays to the native machine (``executor.py``) and runs
@@ -13,107 +13,35 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.compiler import blas, cpu, donation, kernel, memory
+from funcgrad.compiler import blas, cpu, kernel, memory
 from funcgrad.compiler.entry import HEAD_OF_FRAME, STATUS, entry
-from funcgrad.compiler.lifetimes import Lifetimes
-from funcgrad.compiler.nodes import Plan, Step
-from funcgrad.compiler.schedule import schedule
-from funcgrad.compiler.view import Buffer, View, whole
+from funcgrad.compiler.image import GEMM, KERNEL, REGION, Image, buffer_of
+from funcgrad.compiler.nodes import Step
+from funcgrad.compiler.view import View
 from funcgrad.core.array import DeviceArray
-from funcgrad.core.jaxpr import Jaxpr, Literal
+from funcgrad.core.jaxpr import Literal
 from funcgrad.core.trace import EVAL, current
 from funcgrad.core.types import ShapedArray
 from funcgrad.errors import locate
 from funcgrad.ops import callback
 
-# The words that executor.py defines; it imports Numba, so they are stated here too and compared by a test.
-WIDTH = 8
-END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP, REGION = range(11)
-_BYTE = np.dtype(np.uint8)
-OWNED = 4096
-"""Bytes of an arena up to which each frame keeps its own."""
 
-
-class Executable:
+class Executable(Image):
     """A compiled program. Several threads may call it at once: each call has a frame of its own.
 
     ``donated`` are the numbers of the inputs whose memory results may take.
     """
 
-    def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = ()):
-        with memory.uncollected():
-            self.schedule = schedule(jaxpr)
-        self.pairs = donation.pair(self.schedule, [i for i in donated if jaxpr.in_avals[i].shape])
-        self.frames: list[_Frame] = []
-        self.place_results(jaxpr)
-        self.place_buffers()
-        self.assemble()
-
     # ------------------------------------------------------------ building
-
-    def place_results(self, jaxpr: Jaxpr) -> None:
-        """What each result is: a buffer that is allocated for it, an input, or a value known already."""
-        plan = self.schedule
-        self.out_avals = jaxpr.out_avals
-        computed: dict[Buffer, list[tuple[int, ...]]] = {}
-        for out, aval in zip(plan.outs, jaxpr.out_avals, strict=True):
-            if type(out) is not Literal and out.buffer.role not in ("input", "const"):
-                computed.setdefault(out.buffer, []).append(aval.shape)
-        self.results = [buffer for buffer, shapes in computed.items() if any(shapes)]
-        self.cells = [buffer for buffer, shapes in computed.items() if not any(shapes)]
-        """Numbers, whose memory a frame has: the result is a copy."""
-        self.shapes = [(computed[buffer][0], buffer.dtype) for buffer in self.results]
-        self.outs: list[tuple[str, Any, bool]] = []
-        for out, aval in zip(plan.outs, jaxpr.out_avals, strict=True):
-            if type(out) is Literal:
-                self.outs.append(("value", DeviceArray(out.value, aval.weak_type), False))
-            elif out.buffer.role == "input":
-                self.outs.append(("input", (plan.inputs.index(out.buffer), aval.shape), aval.weak_type))
-            elif out.buffer.role == "const":
-                value = next(c for b, c in plan.consts if b is out.buffer)
-                self.outs.append(("value", DeviceArray(buffer_of(value).reshape(aval.shape), aval.weak_type), False))
-            else:
-                kind, places = ("cell", self.cells) if out.buffer in self.cells else ("result", self.results)
-                self.outs.append((kind, (places.index(out.buffer), aval.shape), aval.weak_type))
-        for buffer in computed:
-            buffer.role = "result"
-        self.plain = all(kind in ("result", "cell") for kind, _, _ in self.outs) and len(self.outs) == len(computed)
-
-    def place_buffers(self) -> None:
-        """Numbers the bases: inputs, results and arena, which Python passes; what a frame has; constants; what moves."""
-        plan = self.schedule
-        needed = Lifetimes(plan.steps)
-        self.can_fail = needed.failing
-        offsets, self.arena_size = memory.plan([(*span, buffer.nbytes) for buffer, span in needed.spans.items()])
-        self.offsets = dict(zip(needed.spans, offsets, strict=True))
-        arena = Buffer(_BYTE, self.arena_size, "result")
-        self.owned = list(self.cells)
-        """What a frame has memory for: numbers, and an arena that is small."""
-        if needed.spans and self.arena_size <= OWNED:
-            self.owned.append(arena)
-        elif needed.spans:
-            self.results.append(arena)
-            self.shapes.append(((self.arena_size,), _BYTE))
-        self.small = all(buffer.nbytes < memory.POOLED for buffer in self.results)
-        self.passed = [*plan.inputs, *self.results, *self.owned]
-        self.arena_base = self.passed.index(arena) if needed.spans else -1
-        bases = [*self.passed, *[b for b, _ in plan.consts], plan.failure, *needed.moving]
-        for i, buffer in enumerate(bases):
-            buffer.index = i
-        self.base_count = len(bases)
 
     def assemble(self) -> None:
         """Writes the instruction table and what it refers to."""
-        self.instructions: list[list[int]] = []
-        self.operands: list[int] = []
-        self.sizes: list[int] = []
-        self.hosts: list[Step] = []
-        self.counters = 0
+        self.frames: list[_Frame] = []
+        self.small = all(buffer.nbytes < memory.POOLED for buffer in self.results)
         self.shelves: set[kernel.Shelf] = set()
         """They keep the machine code of the kernels in memory."""
         self.most_operands = 4
-        self.steps(self.schedule.steps)
-        self.instruction(END)
+        super().assemble()
         tables = [np.array(t or [0], np.int64) for t in (sum(self.instructions, []), self.operands, self.sizes)]
         head = [*[t.ctypes.data for t in tables], len(self.passed), id(np.ndarray), cpu.parallel_for(), cpu.worker(),
                 *blas.thread_functions(), cpu.threads_address(), cpu.execute_address()]
@@ -126,18 +54,13 @@ class Executable:
         for i, step in enumerate(steps):
             if not step.joins:
                 self.region([step, *itertools.takewhile(lambda s: s.joins, steps[i + 1:])])
-            {"kernel": self.kernel, "gemm": self.gemm, "loop": self.loop, "host": self.host}[step.kind](step)
+            self.step(step)
 
     def region(self, steps: Sequence[Step]) -> None:
         """The instruction before the kernels of a region: how many there are, and how many chunks they have."""
         if len(steps) > 1:
             self.most_operands = max(self.most_operands, sum([len(step.kernel.operands) for step in steps]))
             self.instruction(REGION, len(steps), sum([step.kernel.chunks for step in steps]))
-
-    def instruction(self, *words: int) -> int:
-        """Appends an instruction; its position."""
-        self.instructions.append([*words, *[0] * (WIDTH - len(words))])
-        return len(self.instructions) - 1
 
     def kernel(self, step: Step) -> None:
         k = step.kernel
@@ -153,70 +76,9 @@ class Executable:
                          found.matrices, 0 if found.shared else found.matrices)
         self.sizes += found.words(dtype)
 
-    def host(self, step: Step) -> None:
-        self.hosts.append(step)
-        self.instruction(HOST, len(self.hosts) - 1)
-
-    def loop(self, step: Step) -> None:
-        plan = step.kernel
-        counter = self.counters
-        self.counters += 1
-        homes = [(buffer, whole(home, (home.size,)), 0) for pair in plan.pairs
-                 for buffer, home in zip(pair, pair[0].homes, strict=True)]
-        if plan.kind == "choice":
-            self.choice(step, plan, counter)
-            return
-        first = self.add_moves(homes)
-        self.instruction(RESET, counter, first, len(homes))
-        moves = self.add_moves(plan.moves)
-        swaps = len(self.operands) // 2
-        self.operands += [b.index for pair in plan.pairs for b in pair]
-        top = len(self.instructions)
-        if plan.kind == "loop":
-            leave = self.instruction(ITERATE, counter, plan.length, plan.reverse, moves, len(plan.moves))
-            (steps, _), = plan.parts
-        else:
-            (condition, going), (steps, _) = plan.parts
-            self.steps(condition)
-            leave = self.instruction(UNLESS, self.add_operands([going]))
-        self.steps(steps)
-        self.instruction(NEXT, counter, top, swaps, len(plan.pairs))
-        self.instructions[leave][6 if plan.kind == "loop" else 2] = len(self.instructions)
-
-    def choice(self, step: Step, plan: Plan, counter: int) -> None:
-        self.instruction(RESET, counter, self.add_moves(plan.moves), len(plan.moves))
-        targets = len(self.sizes)
-        self.sizes += [0] * len(plan.parts)
-        self.instruction(SWITCH, self.add_operands([step.reads[0]]), 4, len(plan.parts), targets)
-        leave = []
-        for i, (steps, _) in enumerate(plan.parts):
-            self.sizes[targets + i] = len(self.instructions)
-            self.steps(steps)
-            leave.append(self.instruction(JUMP))
-        for position in leave:
-            self.instructions[position][1] = len(self.instructions)
-
     def add_operands(self, views: Sequence[View]) -> int:
-        """Adds operands to the table; the position of the first."""
-        start = len(self.operands) // 2
-        for view in views:
-            self.operands += self.place(view)
         self.most_operands = max(self.most_operands, len(views))
-        return start
-
-    def add_moves(self, moves: Sequence[tuple[Buffer, View, int]]) -> int:
-        """Adds moves to the table of operands; the position of the first."""
-        start = len(self.operands) // 2
-        for buffer, view, step in moves:
-            self.operands += [buffer.index, *self.place(view), step * view.buffer.dtype.itemsize]
-        return start
-
-    def place(self, view: View) -> tuple[int, int]:
-        """The base and the offset in bytes of a view."""
-        offset = view.offset * view.buffer.dtype.itemsize
-        if view.buffer.role == "arena":
-            return self.arena_base, self.offsets[view.buffer] + offset
-        return view.buffer.index, offset
+        return super().add_operands(views)
 
     # ------------------------------------------------------------ running
 
@@ -250,21 +112,6 @@ class Executable:
                     for (kind, detail, _), aval in zip(self.outs, self.out_avals, strict=True)]
         return [self.out(kind, detail, weak, args, results, numbers) for kind, detail, weak in self.outs]
 
-    def shared(self, inputs: list[Any], given: Sequence[int]) -> list[np.ndarray]:
-        """Memory for the results; where an input's is not to be had, a result that has to be together with it gets a copy."""
-        found: dict[Buffer, np.ndarray] = {}
-        for pair in self.pairs:
-            i = pair.input
-            if i not in given or not memory.alone(inputs, i):
-                if not pair.together:
-                    continue
-                copy = memory.empty(inputs[i].shape, inputs[i].dtype)
-                copy[...] = inputs[i]
-                inputs[i] = copy
-            found[pair.result] = inputs[i]
-        return [found[buffer].reshape(shape) if buffer in found else memory.empty(shape, dtype)
-                for buffer, (shape, dtype) in zip(self.results, self.shapes, strict=True)]
-
     def frame(self) -> _Frame:
         """A new frame, for one call at a time."""
         return _Frame(self)
@@ -288,11 +135,6 @@ def _typed_array(data: Any, aval: ShapedArray) -> DeviceArray:
     array = DeviceArray(data, aval.weak_type)
     array._aval = aval
     return array
-
-
-def buffer_of(value: Any) -> Any:
-    """The buffer of a constant."""
-    return value._data if isinstance(value, DeviceArray) else value
 
 
 class _Frame:

@@ -9,15 +9,16 @@ In: a jaxpr. Out: texts that print themselves, and a ``Report``, a dict that doe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from funcgrad import compiler, dtypes, passes
 from funcgrad.compiler.expressions import supported
-from funcgrad.compiler.nodes import Plan, Schedule, Step
+from funcgrad.compiler.nodes import Plan, Schedule, Step, walk
 from funcgrad.compiler.schedule import schedule
 from funcgrad.compiler.view import Buffer, View, row_major
 from funcgrad.core.cost import total
+from funcgrad.core.device import Device
 from funcgrad.core.jaxpr import Equation, Jaxpr, Literal, Var, count_equations, subjaxprs
 from funcgrad.core.pretty import Names, Text, equation_lines
 from funcgrad.core.primitive import HOST, Kind, Native
@@ -50,13 +51,13 @@ class Passes(list):
 # ---------------------------------------------------------------- the schedule
 
 
-def schedule_text(jaxpr: Jaxpr, name: str) -> Text:
+def schedule_text(jaxpr: Jaxpr, name: str, target: str = "cpu") -> Text:
     """The steps of a program, each with what it computes, its rows and chunks, and what it reads and writes."""
     program = passes.run(jaxpr)
-    plan = schedule(program)
+    plan = schedule(program, target)
     label = Labels(program, plan)
     lines = [f"schedule of {name}: {_counted([step for step, _, _ in walk(plan.steps)]) or 'nothing to compute'}"]
-    lines += _step_lines(plan.steps, "", label)
+    lines += _step_lines(plan.steps, "", label, target)
     for i, out in enumerate(plan.outs):
         if type(out) is Literal:
             lines.append(f"out{i} is {out.value}")
@@ -65,18 +66,7 @@ def schedule_text(jaxpr: Jaxpr, name: str) -> Text:
     return Text("\n".join(lines))
 
 
-def walk(steps: Sequence[Step], number: str = "", times: int = 1) -> Iterator[tuple[Step, str, int]]:
-    """All steps, those inside of loops and choices too, with their numbers and how often they run (a while loop: once)."""
-    for i, step in enumerate(steps, 1):
-        yield step, f"{number}{i}", times
-        if isinstance(step.kernel, Plan):
-            inside = times * max(step.kernel.length, 1) if step.kernel.kind == "loop" else times
-            for j, (part, _) in enumerate(step.kernel.parts):
-                letter = "abcdefghijklmnopqrstuvwxyz"[j % 26] if len(step.kernel.parts) > 1 else ""
-                yield from walk(part, f"{number}{i}{letter}.", inside)
-
-
-def _step_lines(steps: Sequence[Step], number: str, label: Labels) -> list[str]:
+def _step_lines(steps: Sequence[Step], number: str, label: Labels, target: str) -> list[str]:
     lines = []
     for step, at, _ in walk(steps, number):
         plan, named = step.kernel, what(step, label.made)
@@ -94,7 +84,7 @@ def _step_lines(steps: Sequence[Step], number: str, label: Labels) -> list[str]:
             batch = f"{plan.matrices} x " if plan.matrices > 1 else ""
             lines.append(f"{head}gemm    {named}    {batch}{plan.m}x{plan.k} @ {plan.k}x{plan.n}{', added up' * plan.onto}")
         else:
-            lines.append(f"{head}{step.kind:<8}{named}    because {host_reason(step.equation)}")
+            lines.append(f"{head}{step.kind:<8}{named}    because {host_reason(step.equation, target)}")
         reads, writes = ([label(view) for view in views] for views in (step.reads, step.writes))
         if not isinstance(plan, Plan):
             lines.append(f"{space}{', '.join(reads) or '()'} -> {', '.join(writes)}")
@@ -234,8 +224,8 @@ class Report(dict):
     takes.
     """
 
-    def __init__(self, jaxpr: Jaxpr, name: str, donated: Sequence[int] = ()):
-        executable = compiler.executable(jaxpr, donated)
+    def __init__(self, jaxpr: Jaxpr, name: str, donated: Sequence[int] = (), device: Device | None = None):
+        executable = compiler.executable(jaxpr, donated, device)
         plan, making = executable.schedule, executable.making
         program = making.program
         steps = list(walk(plan.steps))
@@ -244,8 +234,8 @@ class Report(dict):
             name=name, equations=count_equations(jaxpr), equations_after_passes=count_equations(program),
             kernels=len(kernels), different_kernels=len({step.kernel.source for step in kernels}),
             gemms=sum(step.kind == "gemm" for step, _, _ in steps), loops=sum(step.kind == "loop" for step, _, _ in steps),
-            host_steps=[(step.equation.primitive.name, host_reason(step.equation), str(step.equation.source or ""))
-                        for step, _, _ in steps if step.kind == "host"],
+            host_steps=[(step.equation.primitive.name, host_reason(step.equation, executable.target),
+                         str(step.equation.source or "")) for step, _, _ in steps if step.kind == "host"],
             copies=copies(plan), flops=total(program).flops,
             bytes_moved=sum(times * _traffic(step) for step, _, times in steps),
             arena_bytes=executable.arena_size,
@@ -275,8 +265,11 @@ class Report(dict):
     __repr__ = __str__
 
 
-def host_reason(equation: Equation) -> str:
-    """Why an equation is computed by its Python implementation."""
+def host_reason(equation: Equation, target: str = "cpu") -> str:
+    """Why an equation is computed by its Python implementation, and on a GPU by whom."""
+    if target == "cuda":
+        there = "CuPy computes it" if callable(equation.primitive.cuda) else "NumPy computes it on the host"
+        return f"{host_reason(equation).removesuffix(': NumPy or SciPy computes it')}; {there}"
     primitive, code = equation.primitive, equation.primitive.code
     strange = [atom.aval.dtype for atom in (*equation.inputs, *equation.outs) if not supported(atom.aval.dtype)]
     types = ", ".join(dict.fromkeys([atom.aval.dtype.name for atom in equation.inputs]))

@@ -117,7 +117,7 @@ def fmod(x: Value, y: Value) -> Value:
 
 def floor_divide(x: Value, y: Value) -> Value:
     if x.is_float:
-        return _float_divmod(x, y)[0]
+        return float_divmod(x, y, x % y)[0]
     result = quotient(x, y)
     return result - _borrow(x, y, x - result * y) if x.signed else result
 
@@ -125,7 +125,7 @@ def floor_divide(x: Value, y: Value) -> Value:
 def remainder(x: Value, y: Value) -> Value:
     """The remainder of floor division, with the sign of y; 0 for integers where y is 0."""
     if x.is_float:
-        return _float_divmod(x, y)[1]
+        return float_divmod(x, y, x % y)[1]
     rest = fmod(x, y)
     return rest + _borrow(x, y, rest) * y if x.signed else rest
 
@@ -136,9 +136,8 @@ def _borrow(x: Value, y: Value, rest: Value) -> Value:
     return select(inexact, x.constant(1), x.constant(0))
 
 
-def _float_divmod(x: Value, y: Value) -> tuple[Value, Value]:
-    """Floor quotient and remainder, by NumPy's steps."""
-    rest = x % y
+def float_divmod(x: Value, y: Value, rest: Value) -> tuple[Value, Value]:
+    """Floor quotient and remainder, by NumPy's steps, from the remainder of truncating division."""
     quotient = (x - rest) / y
     differ = both(rest != 0.0, rest.same(x.builder.xor((y < 0.0).ir, (rest < 0.0).ir)))
     quotient = select(differ, quotient - 1.0, quotient)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from funcgrad.compiler import regions
 from funcgrad.compiler.codegen import CHUNK, Kernel, write_kernel
 from funcgrad.compiler.lowering import Lowering
-from funcgrad.compiler.natives.transposing import blocked_copy
 from funcgrad.compiler.nodes import Cluster, Node, Schedule, Step
 from funcgrad.compiler.overwriting import overwrite
 from funcgrad.compiler.recompute import recompute
@@ -118,7 +117,7 @@ class Scheduler(Lowering):
         source, target = self.views[node.inputs[0]], self.views[node.out]
         if source.buffer.dtype != target.buffer.dtype or source.contiguous or not target.contiguous:
             return None
-        kernel = blocked_copy(source.shape, source.strides, source.buffer.dtype)
+        kernel = self.blocked_copy(source.shape, source.strides, source.buffer.dtype)
         if kernel is None:
             return None
         node.code = kernel

@@ -21,6 +21,7 @@ import numpy as np
 from funcgrad.compiler.expressions import (
     combination,
     computed,
+    cost,
     expressible,
     expression,
     identity,
@@ -40,6 +41,8 @@ LARGEST = 16
 """Elements of a value."""
 SERIAL = re.compile(r"\b(sin|cos)_f")
 """Functions with another form for code in which one step waits for the other."""
+STEPS = 64
+"""Steps that a loop of unknown length is taken to have."""
 LONGEST = 700
 """Statements of a kernel: beyond, compiling it takes too long."""
 
@@ -51,12 +54,17 @@ class TooLarge(Exception):
 def small_kernel(structure: Loop | While | Choice, reads: Sequence[View], writes: Sequence[View]) -> NativeKernel | None:
     """The kernel of a control operation on these operands, if all of its values are small."""
     try:
-        return _Kernel(reads, writes).whole(structure)
+        return Statements(reads, writes).whole(structure)
     except TooLarge:
         return None
 
 
-class _Kernel:
+class Statements:
+    """The statements of a kernel, in which each element of a value is a variable.
+
+    Of a value with ``lanes``, axes whose elements never meet, it has the elements beside them: a kernel of many rows.
+    """
+
     def __init__(self, reads: Sequence[View], writes: Sequence[View]):
         self.reads, self.writes = reads, writes
         self.names = (f"v{i}" for i in itertools.count())
@@ -65,36 +73,66 @@ class _Kernel:
         self.lines: list[str] = []
         self.depth = 1
         self.count = 0
+        self.work, self.times = 0, 1
+        """What the statements cost, in additions, and how often the next one is done."""
         self.serial = False
         """Inside of a loop that has a state."""
 
+    def lanes(self, atom: Atom) -> tuple[int, ...]:
+        """The axes of a value that are lanes."""
+        return ()
+
+    def shape(self, atom: Atom) -> tuple[int, ...]:
+        """The shape of a value in one lane."""
+        lanes = self.lanes(atom)
+        return tuple([n for d, n in enumerate(atom.aval.shape) if d not in lanes]) if lanes else atom.aval.shape
+
+    def beside(self, atom: Atom, axes: Sequence[int]) -> list[int]:
+        """Where axes of a value are among those that are not lanes."""
+        kept = [d for d in range(len(atom.aval.shape)) if d not in self.lanes(atom)]
+        return [kept.index(d) for d in axes if d in kept]
+
     def whole(self, structure: Loop | While | Choice) -> NativeKernel:
+        self.pointers()
+        self.run(structure)
+        return NativeKernel(self.source(), self.words, 1, 1)
+
+    def run(self, structure: Loop | While | Choice) -> None:
+        """The operation, from its operands in memory to its results there."""
+        if isinstance(structure, Loop):
+            carried = structure.num_consts + structure.num_carry
+            inputs = [self.load(slot) for slot in range(carried)]
+            slices = [self.sliced(slot) for slot in range(carried, len(self.reads))]
+            stacks = [self.sliced(len(self.reads) + i) for i in range(structure.num_carry, len(self.writes))]
+            outs = self.loop(structure, inputs, slices, stacks)
+        else:
+            outs = self.control(structure, [self.load(slot) for slot in range(len(self.reads))])
+        for i, names in enumerate(outs[:len(self.writes)]):
+            self.store(len(self.reads) + i, names)
+
+    def source(self) -> str:
+        return "\n    ".join(["def kernel(pointers, sizes, start, stop):", *self.head, *self.lines]) + "\n"
+
+    # ------------------------------------------------------------ memory
+
+    def pointers(self) -> None:
         for slot, view in enumerate((*self.reads, *self.writes)):
             if not supported(view.buffer.dtype):
                 raise TooLarge
             self.head.append(f"p{slot} = pointer_{stored(view.buffer.dtype)}(pointers, {slot})")
-        if isinstance(structure, Loop):
-            carried = structure.num_consts + structure.num_carry
-            inputs = [self.load(i, view) for i, view in enumerate(self.reads[:carried])]
-            slices = [self.sliced(i + carried, view) for i, view in enumerate(self.reads[carried:])]
-            stacks = [self.sliced(len(self.reads) + structure.num_carry + i, view)
-                      for i, view in enumerate(self.writes[structure.num_carry:])]
-            outs = self.loop(structure, inputs, slices, stacks)
-        else:
-            outs = self.control(structure, [self.load(i, view) for i, view in enumerate(self.reads)])
-        for i, (names, view) in enumerate(zip(outs, self.writes, strict=False)):
-            slot = len(self.reads) + i
-            for name, place in zip(names, self.places(view), strict=True):
-                self.line(f"p{slot}[{place}] = {name}")
-        source = "\n    ".join(["def kernel(pointers, sizes, start, stop):", *self.head, *self.lines]) + "\n"
-        return NativeKernel(source, self.words, 1, 1)
-
-    # ------------------------------------------------------------ memory
 
     def word(self, value: int) -> str:
         self.words.append(value)
         self.head.append(f"s{len(self.words) - 1} = word(sizes, {len(self.words) - 1})")
         return f"s{len(self.words) - 1}"
+
+    def view(self, slot: int) -> View:
+        """An operand, in one lane."""
+        return (*self.reads, *self.writes)[slot]
+
+    def origin(self, slot: int) -> str:
+        """Where an operand begins."""
+        return ""
 
     def places(self, view: View) -> list[str]:
         """Where the elements of a small view are."""
@@ -106,17 +144,33 @@ class _Kernel:
         return [" + ".join(f"{i} * {s}" for i, s in zip(index, steps, strict=True) if i and s) or "0"
                 for index in np.ndindex(*view.shape)]
 
-    def load(self, slot: int, view: View) -> list[str]:
-        names = []
-        for place in self.places(view):
-            names.append(next(self.names))
-            self.line(f"{names[-1]} = p{slot}[{place}]")
-        return names
+    def load(self, slot: int) -> list[str]:
+        base = self.origin(slot)
+        return [self.fresh(f"p{slot}[{joined(base, place)}]") for place in self.places(self.view(slot))]
 
-    def sliced(self, slot: int, view: View) -> tuple[int, str, list[str]]:
+    def store(self, slot: int, names: list[str]) -> None:
+        base = self.origin(slot)
+        for name, place in zip(names, self.places(self.view(slot)), strict=True):
+            self.line(f"p{slot}[{joined(base, place)}] = {name}")
+
+    def sliced(self, slot: int) -> tuple[int, str, list[str]]:
         """A stack of small values: its slot, the stride from slice to slice, and the places in a slice."""
+        view = self.view(slot)
         places = self.places(View(view.buffer, view.shape[1:], view.strides[1:], 0))
         return slot, "" if view.strides[0] == 1 else self.word(view.strides[0]), places
+
+    def slice_at(self, step: str, slot: int, stride: str) -> str:
+        """Where a slice begins."""
+        return self.let(joined(f"{step} * {stride}" if stride else step, self.origin(slot)))
+
+    def load_slice(self, step: str, slot: int, stride: str, places: list[str]) -> list[str]:
+        base = self.slice_at(step, slot, stride)
+        return [self.fresh(f"p{slot}[{joined(base, place)}]") for place in places]
+
+    def store_slice(self, step: str, slot: int, stride: str, places: list[str], names: list[str]) -> None:
+        base = self.slice_at(step, slot, stride)
+        for name, place in zip(names, places, strict=True):
+            self.line(f"p{slot}[{joined(base, place)}] = {name}")
 
     # ------------------------------------------------------------ statements
 
@@ -124,48 +178,64 @@ class _Kernel:
         self.count += 1
         if self.count > LONGEST:
             raise TooLarge
+        self.work += self.times * cost(text)
         self.lines.append("    " * (self.depth - 1) + text)
 
     def let(self, text: str) -> str:
-        if text.isidentifier():
-            return text
+        return text if text.isidentifier() else self.fresh(text)
+
+    def fresh(self, text: str) -> str:
+        """A new variable with this value."""
         name = next(self.names)
         self.line(f"{name} = {text}")
         return name
 
     def program(self, jaxpr: Jaxpr, args: Sequence[list[str]]) -> list[list[str]]:
         """The elements of the results of a program, from those of its arguments."""
-        values: dict[Var, list[str]] = dict(zip(jaxpr.in_vars, args, strict=True))
+        values = {**dict(zip(jaxpr.in_vars, args, strict=True)), **self.constants(jaxpr)}
+        self.equations(jaxpr.equations, values)
+        return [self.read(values, out) for out in jaxpr.outs]
+
+    def constants(self, jaxpr: Jaxpr) -> dict[Var, list[str]]:
+        found = {}
         for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True):
             array = np.asarray(c)
             if array.size > LARGEST or not supported(array.dtype):
                 raise TooLarge
-            values[v] = [literal(x) for x in array.reshape(-1)]
+            found[v] = [literal(x) for x in array.reshape(-1)]
+        return found
 
-        def read(atom: Atom) -> list[str]:
-            return [literal(atom.value)] if type(atom) is Literal else values[atom]  # type: ignore[index]
+    def read(self, values: dict[Var, list[str]], atom: Atom) -> list[str]:
+        return [literal(atom.value)] if type(atom) is Literal else values[atom]  # type: ignore[index]
 
-        for equation in jaxpr.equations:
-            if is_effect(equation) or any(v.aval.size > LARGEST or not supported(v.aval.dtype) for v in equation.outs):
+    def equations(self, equations: Sequence[Equation], values: dict[Var, list[str]]) -> None:
+        """Adds the results of equations to the values."""
+        for equation in equations:
+            if is_effect(equation) or any(math.prod(self.shape(v)) > LARGEST or not supported(v.aval.dtype)
+                                          for v in equation.outs):
                 raise TooLarge
-            outs = self.equation(equation, [read(a) for a in equation.inputs])
+            outs = self.equation(equation, [self.read(values, a) for a in equation.inputs])
             values.update(zip(equation.outs, outs, strict=True))
-        return [read(out) for out in jaxpr.outs]
 
     def equation(self, equation: Equation, args: list[list[str]]) -> list[list[str]]:
-        primitive, out = equation.primitive, equation.outs[0].aval
-        if primitive.kind is Kind.ELEMENTWISE and expressible(equation):
-            wide = [a * out.size if len(a) == 1 else a for a in args]
-            texts = [expression(equation, list(xs)) or "" for xs in zip(*wide, strict=True)]
-            return [[self.let(SERIAL.sub(r"serial_\g<0>", text) if self.serial and out.size == 1 else text) for text in texts]]
+        primitive, out = equation.primitive, equation.outs[0]
+        shape, dtype = self.shape(out), out.aval.dtype
+        if primitive.kind is Kind.ELEMENTWISE and (isinstance(primitive.code, tuple) or expressible(equation)):
+            wide = zip(*[a * math.prod(shape) if len(a) == 1 else a for a in args], strict=True)
+            if isinstance(primitive.code, tuple):
+                elements = list(wide)
+                return [[self.let(template.format(*xs)) for xs in elements] for template in primitive.code]
+            texts = [expression(equation, list(xs)) or "" for xs in wide]
+            alone = self.serial and math.prod(shape) == 1
+            return [[self.let(SERIAL.sub(r"serial_\g<0>", text) if alone else text) for text in texts]]
         if primitive.code is INDEX:
-            axis = equation.params["dimension"]
-            return [[f"{computed(out.dtype)}({index[axis]})" for index in np.ndindex(*out.shape)]]
+            axis, = self.beside(out, [equation.params["dimension"]])
+            return [[f"{computed(dtype)}({index[axis]})" for index in np.ndindex(*shape)]]
         if primitive.kind is Kind.MOVEMENT and args:
             return [self.moved(equation, args)]
         if primitive.kind is Kind.REDUCTION and reducible(equation):
             return [self.reduced(equation, args[0])]
-        if primitive.kind is Kind.CONTRACTION and equation.inputs[0].aval.dtype == out.dtype:
+        if primitive.kind is Kind.CONTRACTION and equation.inputs[0].aval.dtype == dtype:
             return [self.contracted(equation, *args)]
         if primitive.kind is Kind.CONTROL and callable(primitive.code):
             structure = primitive.code(**equation.params)
@@ -182,7 +252,8 @@ class _Kernel:
         return [elements[i] for i in equation.primitive.impl(np, *operands, **equation.params).reshape(-1)]
 
     def reduced(self, equation: Equation, elements: list[str]) -> list[str]:
-        shape, axes = equation.inputs[0].aval.shape, equation.params["axes"]
+        operand = equation.inputs[0]
+        shape, axes = self.shape(operand), self.beside(operand, equation.params["axes"])
         kept = [d for d in range(len(shape)) if d not in axes]
         order = [elements[i] for i in np.arange(len(elements)).reshape(shape).transpose([*kept, *axes]).reshape(-1)]
         size = math.prod(shape[d] for d in axes)
@@ -196,8 +267,9 @@ class _Kernel:
         return total
 
     def contracted(self, equation: Equation, lhs: list[str], rhs: list[str]) -> list[str]:
-        (lc, rc), (lb, rb) = equation.params["dimension_numbers"]
-        a, b = (atom.aval.shape for atom in equation.inputs)
+        (lc, rc), (lb, rb) = [[self.beside(atom, axes) for atom, axes in zip(equation.inputs, pair, strict=True)]
+                              for pair in equation.params["dimension_numbers"]]
+        a, b = (self.shape(atom) for atom in equation.inputs)
         lf = [d for d in range(len(a)) if d not in (*lc, *lb)]
         rf = [d for d in range(len(b)) if d not in (*rc, *rb)]
         template = product_template(equation.outs[0].aval.dtype)
@@ -227,27 +299,16 @@ class _Kernel:
 
     def state(self, elements: list[list[str]]) -> list[list[str]]:
         """Variables of their own for a state that changes."""
-        found = []
-        for names in elements:
-            found.append([])
-            for name in names:
-                found[-1].append(next(self.names))
-                self.line(f"{found[-1][-1]} = {name}")
-        return found
+        return [[self.fresh(name) for name in names] for names in elements]
 
     def assign(self, state: list[list[str]], values: list[list[str]]) -> None:
         """All of the state at once: a new value may be an old one of another variable."""
         targets, sources = [n for names in state for n in names], [n for names in values for n in names]
         pairs = [(t, s) for t, s in zip(targets, sources, strict=True) if t != s]
         waiting = {t for t, _ in pairs}
-        saved = {s: self.saved(s) for _, s in pairs if s in waiting}
+        saved = {s: self.fresh(s) for _, s in pairs if s in waiting}
         for t, s in pairs:
             self.line(f"{t} = {saved.get(s, s)}")
-
-    def saved(self, name: str) -> str:
-        copy = next(self.names)
-        self.line(f"{copy} = {name}")
-        return copy
 
     def loop(self, loop: Loop, inputs: list[list[str]], slices: list, stacks: list) -> list[list[str]]:
         consts, state = inputs[:loop.num_consts], self.state(inputs[loop.num_consts:])
@@ -257,17 +318,13 @@ class _Kernel:
         self.depth += 1
         if slices or stacks:
             step = self.let(f"{count} - 1 - {step}") if loop.reverse else step
-        xs = []
-        for slot, stride, places in slices:
-            base = self.let(f"{step} * {stride}" if stride else step)
-            xs.append([self.let(f"p{slot}[{base} + {place}]" if place != "0" else f"p{slot}[{base}]") for place in places])
-        serial, self.serial = self.serial, bool(state)
+        xs = [self.load_slice(step, *each) for each in slices]
+        before = self.serial, self.times
+        self.serial, self.times = bool(state), self.times * max(loop.length, 1)
         outs = self.program(loop.body, [*consts, *state, *xs])
-        self.serial = serial
-        for (slot, stride, places), names in zip(stacks, outs[loop.num_carry:], strict=True):
-            base = self.let(f"{step} * {stride}" if stride else step)
-            for name, place in zip(names, places, strict=True):
-                self.line(f"p{slot}[{base} + {place}] = {name}")
+        self.serial, self.times = before
+        for each, names in zip(stacks, outs[loop.num_carry:], strict=True):
+            self.store_slice(step, *each, names)
         self.assign(state, outs[:loop.num_carry])
         self.line("pass")
         self.depth -= 1
@@ -281,9 +338,10 @@ class _Kernel:
         (going,), = self.program(loop.condition, [*inputs[:ends[0]], *state])
         self.line(f"if not {going}:")
         self.lines.append("    " * self.depth + "break")
-        serial, self.serial = self.serial, True
+        before = self.serial, self.times
+        self.serial, self.times = True, self.times * STEPS
         self.assign(state, self.program(loop.body, [*inputs[ends[0]:ends[1]], *state]))
-        self.serial = serial
+        self.serial, self.times = before
         self.depth -= 1
         return state
 
@@ -302,3 +360,8 @@ class _Kernel:
                 self.line("pass")
             self.depth -= 1
         return outs
+
+
+def joined(*terms: str) -> str:
+    """A sum, as text."""
+    return " + ".join([term for term in terms if term not in ("", "0")]) or "0"

@@ -46,7 +46,7 @@ from funcgrad.core.structure import While
 from funcgrad.core.trace import runs_plainly
 from funcgrad.core.types import ShapedArray
 from funcgrad.errors import ReverseModeError, message
-from funcgrad.ops.elementwise import add, lt
+from funcgrad.ops.elementwise import add, bitwise_and, lt
 from funcgrad.ops.promotion import check_arg, promote_args
 from funcgrad.ops.structural import instantiate, moveaxis, sum_over
 from funcgrad.passes.dead_code import prune, without_inputs
@@ -269,7 +269,8 @@ def _masked_body(condition: Jaxpr, body: Jaxpr, cond_consts: int, body_consts: i
         for_cond, for_body, (running,), state = split(args, cond_consts, body_consts, 1)
         after = eval_jaxpr(body, (*for_body, *lent(running, state)))
         after = [where_marked(running, new, old) for old, new in zip(state, after, strict=True)]
-        return [eval_jaxpr(condition, (*for_cond, *after))[0], *after]
+        going, = eval_jaxpr(condition, (*for_cond, *after))
+        return [bitwise_and(running, going), *after]  # so whoever reads the program sees that an example that is done stays so
 
     avals = [*condition.in_avals[:cond_consts], *body.in_avals[:body_consts], condition.out_avals[0],
              *body.in_avals[body_consts:]]

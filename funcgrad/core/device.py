@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -178,6 +179,16 @@ def memory(device: Device) -> dict[str, int]:
 
 _scoped: ContextVar[Device | None] = ContextVar("default_device", default=None)
 _process: list[Device | None] = [None]
+unusual = 0
+"""How many blocks are open, in all threads, in which a jitted function does not run as and where it usually does."""
+_counting = threading.Lock()
+
+
+def unusually(more: int) -> None:
+    """Counts such a block: 1 when it begins, -1 when it ends."""
+    global unusual
+    with _counting:
+        unusual += more
 
 
 def default() -> Device | None:
@@ -205,17 +216,20 @@ class default_device:  # noqa: N801
         self.device = CPU if new_val is None else as_device("default_device", new_val)
 
     def __enter__(self) -> Device:
+        unusually(1)
         self._token = _scoped.set(self.device)
         return self.device
 
     def __exit__(self, *exception: object) -> None:
         _scoped.reset(self._token)
+        unusually(-1)
 
 
 def set_default_device(device: Any) -> None:
     """From now on, new arrays are made on a device (a name or a ``Device``), in all threads; None is the CPU again."""
     chosen = CPU if device is None else as_device("set_default_device", device)
-    _process[0] = None if chosen is CPU else chosen
+    before, _process[0] = _process[0], None if chosen is CPU else chosen
+    unusually((_process[0] is not None) - (before is not None))
 
 
 # ---------------------------------------------------------------- buffers

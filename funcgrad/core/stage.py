@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from funcgrad.core import device as devices
-from funcgrad.core.array import CudaArray, DeviceArray, aval_of, on_device, owned
+from funcgrad.core.array import DeviceArray, aval_of, on_device, owned
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, current_path
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.trace import EVAL, Trace, Tracer, check_alive, current, current_trace, tracing
@@ -153,9 +153,7 @@ def may_compile() -> bool:
 
 def execute(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
     """Runs a program on concrete values, compiled if it may be."""
-    if may_compile() and not any([type(x) is CudaArray for x in (*args, *jaxpr.consts)]):
-        return Compiled.run(jaxpr, args)
-    return interpret(jaxpr, args)
+    return Compiled.run(jaxpr, args) if may_compile() else interpret(jaxpr, args)
 
 
 def _result(x: Any) -> DeviceArray:

@@ -25,6 +25,7 @@ from funcgrad.ops import structural as s
 from funcgrad.ops.contraction import contract, correlate_valid, dot_general_p, same_dtype
 from funcgrad.ops.elementwise import conj, multiply, sub
 from funcgrad.ops.operators import binary
+from funcgrad.ops.options import tensorfloat32
 from funcgrad.ops.promotion import broadcast_shape, promote_args, unary_arg
 from funcgrad.ops.reduction import as_axis
 
@@ -39,13 +40,15 @@ def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any
 
     Args:
       a, b: arrays with at least one axis, (..., m, k) and (..., k, n); a vector (k,) on either side drops its axis.
-      precision: accepted for compatibility; products are computed at the full precision of the dtype.
+      precision: "high" or "tensorfloat32" lets a GPU round operands of float32 to 10 bits; otherwise products are computed
+        at the full precision of the dtype.
       preferred_element_type: the dtype in which the sums are accumulated and returned.
       out_sharding: accepted for compatibility; it must be None.
 
     Raises ValueError for scalars and stacks that do not broadcast, TypeError when k differs.
     """
-    if isinstance(a, Array) and isinstance(b, Array) and preferred_element_type is None and out_sharding is None:
+    if isinstance(a, Array) and isinstance(b, Array) and preferred_element_type is None and out_sharding is None \
+            and not tensorfloat32(precision):
         m, n = a.shape, b.shape
         if len(m) == 2 and len(n) == 2 and m[1] == n[0] and a.dtype is b.dtype:
             return current_trace.get().process(dot_general_p, (a, b), _MATRICES)[0]
@@ -56,15 +59,15 @@ def matmul(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any
             raise ValueError(message("matmul: an operand has no axes", f"argument {position} is {describe(x)}",
                                      "at least one axis", "fnp.multiply, or * for scalars"))
     k_a, k_b = len(a.shape) - 1, max(len(b.shape) - 2, 0)
-    return _stacked("matmul", a, b, k_a, k_b, preferred_element_type)
+    return _stacked("matmul", a, b, k_a, k_b, preferred_element_type, precision)
 
 
-def _stacked(name: str, a: Any, b: Any, k_a: int, k_b: int, preferred: Any) -> Any:
+def _stacked(name: str, a: Any, b: Any, k_a: int, k_b: int, preferred: Any, precision: Any) -> Any:
     """The product over axis k_a of a and k_b of b; the axes before the last two (or one) broadcast."""
     if len(a.shape) <= 2 and len(b.shape) <= 2:
-        return contract(name, a, b, (((k_a,), (k_b,)), ((), ())), preferred)
+        return contract(name, a, b, (((k_a,), (k_b,)), ((), ())), preferred, precision)
     shape_a, shape_b, dimensions, order, shape = _stack_plan(name, a.shape, b.shape, k_a, k_b)
-    out = contract(name, s.reshape(a, shape_a), s.reshape(b, shape_b), dimensions, preferred)
+    out = contract(name, s.reshape(a, shape_a), s.reshape(b, shape_b), dimensions, preferred, precision)
     return s.reshape(s.transpose(out, order), shape)
 
 
@@ -113,7 +116,7 @@ def dot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = 
         return _product("dot", a, b, preferred_element_type)
     a, b = same_dtype("dot", a, b)
     pair = (len(a.shape) - 1,), (max(len(b.shape) - 2, 0),)
-    return contract("dot", a, b, (pair, ((), ())), preferred_element_type)
+    return contract("dot", a, b, (pair, ((), ())), preferred_element_type, precision)
 
 
 def _is_scalar(x: Any) -> bool:
@@ -131,7 +134,7 @@ def inner(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any 
     if _is_scalar(a) or _is_scalar(b):
         return _product("inner", a, b, preferred_element_type)
     a, b = same_dtype("inner", a, b)
-    return contract("inner", a, b, (((len(a.shape) - 1,), (len(b.shape) - 1,)), ((), ())), preferred_element_type)
+    return contract("inner", a, b, (((len(a.shape) - 1,), (len(b.shape) - 1,)), ((), ())), preferred_element_type, precision)
 
 
 def outer(a: Any, b: Any, out: None = None) -> Any:
@@ -153,7 +156,7 @@ def _no_out(name: str, out: Any) -> None:
 def vdot(a: Any, b: Any, *, precision: Any = None, preferred_element_type: Any = None) -> Any:
     """The scalar product of the flattened arrays; a complex a is conjugated."""
     a, b = same_dtype("vdot", a, b)
-    return contract("vdot", conj(_flat(a)), _flat(b), (((0,), (0,)), ((), ())), preferred_element_type)
+    return contract("vdot", conj(_flat(a)), _flat(b), (((0,), (0,)), ((), ())), preferred_element_type, precision)
 
 
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1, precision: Any = None, preferred_element_type: Any = None) -> Any:
@@ -165,7 +168,7 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1, precision: Any = None, prefer
                                  f"{x1.shape[-1]} and {x2.shape[-1]} along axis {axis}", "equal sizes"))
     column = s.reshape(x2, (*x2.shape, 1))
     out = _stacked("vecdot", s.reshape(conj(x1), (*x1.shape[:-1], 1, x1.shape[-1])), column, len(x1.shape),
-                   len(column.shape) - 2, preferred_element_type)
+                   len(column.shape) - 2, preferred_element_type, precision)
     return s.reshape(out, out.shape[:-2])
 
 
@@ -174,8 +177,8 @@ def matvec(x1: Any, x2: Any, /) -> Any:
     x1, x2 = same_dtype("matvec", x1, x2)
     _least_axes("matvec", (x1, 2), (x2, 1))
     if len(x2.shape) == 1:
-        return _stacked("matvec", x1, x2, len(x1.shape) - 1, 0, None)
-    out = _stacked("matvec", x1, s.reshape(x2, (*x2.shape, 1)), len(x1.shape) - 1, len(x2.shape) - 1, None)
+        return _stacked("matvec", x1, x2, len(x1.shape) - 1, 0, None, None)
+    out = _stacked("matvec", x1, s.reshape(x2, (*x2.shape, 1)), len(x1.shape) - 1, len(x2.shape) - 1, None, None)
     return s.reshape(out, out.shape[:-1])
 
 
@@ -185,9 +188,9 @@ def vecmat(x1: Any, x2: Any, /) -> Any:
     _least_axes("vecmat", (x1, 1), (x2, 2))
     x1 = conj(x1)
     if len(x1.shape) == 1:
-        return _stacked("vecmat", x1, x2, 0, len(x2.shape) - 2, None)
+        return _stacked("vecmat", x1, x2, 0, len(x2.shape) - 2, None, None)
     rows = s.reshape(x1, (*x1.shape[:-1], 1, x1.shape[-1]))
-    out = _stacked("vecmat", rows, x2, len(x1.shape), len(x2.shape) - 2, None)
+    out = _stacked("vecmat", rows, x2, len(x1.shape), len(x2.shape) - 2, None, None)
     return s.reshape(out, (*out.shape[:-2], out.shape[-1]))
 
 
@@ -222,7 +225,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2, *, precision: Any = None, preferred
             raise TypeError(message("tensordot: axes must be an integer or two sequences of axes",
                                     describe(axes))) from None
         pairs = _axes("tensordot", left, ndim_a), _axes("tensordot", right, ndim_b)
-    return contract("tensordot", a, b, (pairs, ((), ())), preferred_element_type)
+    return contract("tensordot", a, b, (pairs, ((), ())), preferred_element_type, precision)
 
 
 def _axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:

@@ -44,7 +44,8 @@ def einsum(subscripts: Any, /, *operands: Any, out: None = None, optimize: Any =
       out: must be None: arrays are immutable.
       optimize: the order of the products: "auto", "optimal", "greedy", True, False (from left to right), or a list of
         tuples as from ``einsum_path``.
-      precision: accepted for compatibility; products are computed at the full precision of the dtype.
+      precision: "high" or "tensorfloat32" lets a GPU round operands of float32 to 10 bits; otherwise products are computed
+        at the full precision of the dtype.
       preferred_element_type: the dtype in which products are accumulated and returned.
       out_sharding: accepted for compatibility; it must be None.
 
@@ -70,7 +71,7 @@ def einsum(subscripts: Any, /, *operands: Any, out: None = None, optimize: Any =
             pair = [values[i] for i in positions]
             for i in sorted(positions, reverse=True):
                 del values[i]
-            values.append(function(*pair, *settings, preferred_element_type))
+            values.append(function(*pair, *settings, preferred_element_type, precision))
     result = as_value(values[0])  # an ndarray of the user's, if there was nothing to do
     return result if preferred_element_type is None else s.convert_element_type(result, preferred_element_type)
 
@@ -261,8 +262,8 @@ def _product(left: Labels, right: Labels, pair: tuple[int, int], rest: Sequence[
     return results[0]
 
 
-def _contract(x: Any, y: Any, dimensions: Any, preferred: Any) -> Any:
-    return contract("einsum", *same_dtype("einsum", x, y), dimensions, preferred)
+def _contract(x: Any, y: Any, dimensions: Any, preferred: Any, precision: Any) -> Any:
+    return contract("einsum", *same_dtype("einsum", x, y), dimensions, preferred, precision)
 
 
 # ---------------------------------------------------------------- the order of the products

@@ -22,6 +22,7 @@ from funcgrad.core.array import Array, describe
 from funcgrad.core.primitive import BILINEAR, Kind, Linear, Primitive
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
 from funcgrad.errors import message
+from funcgrad.ops.options import tensorfloat32
 from funcgrad.ops.promotion import result_type_of, to_array
 from funcgrad.ops.structural import broadcast_in_dim, convert_element_type, moveaxis, pad, rev, transpose
 
@@ -38,7 +39,8 @@ def dot_general(lhs: Any, rhs: Any, dimension_numbers: Any, precision: Any = Non
       lhs, rhs: arrays; different dtypes are promoted.
       dimension_numbers: ``((lhs_contract, rhs_contract), (lhs_batch, rhs_batch))``: pairs of axes that are summed
         over, and pairs that are kept as one axis. Paired axes have equal sizes.
-      precision: accepted for compatibility; products are always computed at the full precision of the dtype.
+      precision: "high" or "tensorfloat32" lets a GPU round operands of float32 to 10 bits, for speed; by default, and on
+        the processor, products are computed at the full precision of the dtype. Names of ``fg.lax.Precision``, or a pair.
       preferred_element_type: the dtype in which the sum is accumulated and returned; default that of the operands.
 
     Returns an array with axes (batch, free axes of lhs, free axes of rhs). Raises TypeError when the axes do not fit.
@@ -48,7 +50,7 @@ def dot_general(lhs: Any, rhs: Any, dimension_numbers: Any, precision: Any = Non
     """
     lhs, rhs = same_dtype("dot_general", lhs, rhs)
     return contract("dot_general", lhs, rhs, as_dimensions(dimension_numbers, len(lhs.shape), len(rhs.shape)),
-                    preferred_element_type)
+                    preferred_element_type, precision)
 
 
 def dot(lhs: Any, rhs: Any, precision: Any = None, preferred_element_type: Any = None, *,
@@ -64,7 +66,7 @@ def dot(lhs: Any, rhs: Any, precision: Any = None, preferred_element_type: Any =
         raise ValueError(message("dot: the operands must be vectors or matrices",
                                  f"{describe(lhs)} and {describe(rhs)}", "one or two axes each",
                                  "dimension_numbers, or fnp.dot"))
-    return contract("dot", lhs, rhs, (((len(lhs.shape) - 1,), (0,)), ((), ())), preferred_element_type)
+    return contract("dot", lhs, rhs, (((len(lhs.shape) - 1,), (0,)), ((), ())), preferred_element_type, precision)
 
 
 def batch_matmul(lhs: Any, rhs: Any, precision: Any = None) -> Any:
@@ -75,19 +77,27 @@ def batch_matmul(lhs: Any, rhs: Any, precision: Any = None) -> Any:
         raise ValueError(message("batch_matmul: the operands must be stacks of matrices with equally many axes",
                                  f"{describe(lhs)} and {describe(rhs)}", None, "fnp.matmul, which broadcasts"))
     batch = tuple(range(ndim - 2))
-    return contract("batch_matmul", lhs, rhs, (((ndim - 1,), (ndim - 2,)), (batch, batch)), None)
+    return contract("batch_matmul", lhs, rhs, (((ndim - 1,), (ndim - 2,)), (batch, batch)), None, precision)
 
 
-def contract(name: str, lhs: Any, rhs: Any, dimensions: Dimensions, preferred_element_type: Any) -> Any:
-    """Binds the operation for operands of one dtype, after a check that names the user's function."""
+def contract(name: str, lhs: Any, rhs: Any, dimensions: Dimensions, preferred_element_type: Any, precision: Any = None) -> Any:
+    """Binds the operation for operands of one dtype, after a check that names the user's function.
+
+    Full precision is no parameter of the operation: only TensorFloat-32 is seen in a program.
+    """
     try:
         result_shape(lhs.shape, rhs.shape, dimensions)
     except TypeError as error:
         raise TypeError(_misfit(name, lhs, rhs, dimensions, error)) from None
     if preferred_element_type is not None:
         preferred_element_type = accumulator(name, lhs.dtype, dtypes.as_dtype(preferred_element_type))
-    return dot_general_p.bind(lhs, rhs, dimension_numbers=dimensions,
-                              preferred_element_type=preferred_element_type)[0]
+    return dot_general_p.bind(lhs, rhs, dimension_numbers=dimensions, preferred_element_type=preferred_element_type,
+                              **precision_params(lhs.dtype, precision))[0]
+
+
+def precision_params(dtype: np.dtype, precision: Any) -> dict[str, str]:
+    """The parameter of a product that may be one of TensorFloat-32."""
+    return {"precision": "tensorfloat32"} if tensorfloat32(precision) and dtype.name in ("float32", "complex64") else {}
 
 
 def same_dtype(name: str, lhs: Any, rhs: Any) -> tuple[Any, Any]:
@@ -170,7 +180,7 @@ def _misfit(name: str, lhs: Any, rhs: Any, dimensions: Dimensions, reason: objec
 
 
 def dot_general_shape(lhs: ShapedArray, rhs: ShapedArray, *, dimension_numbers: Dimensions,
-                      preferred_element_type: np.dtype | None) -> ShapedArray:
+                      preferred_element_type: np.dtype | None, precision: str | None = None) -> ShapedArray:
     if lhs.dtype != rhs.dtype:
         raise TypeError(f"dot_general takes operands of one dtype, not {lhs} and {rhs}")
     try:
@@ -187,10 +197,10 @@ _AS_THEY_ARE = frozenset(map(np.dtype, ("float32", "float64", "complex64", "comp
 
 
 def dot_general_impl(xp: Any, lhs: Any, rhs: Any, *, dimension_numbers: Dimensions,
-                     preferred_element_type: np.dtype | None) -> Any:
+                     preferred_element_type: np.dtype | None, precision: str | None = None) -> Any:
     compute = None
     if preferred_element_type is not None or lhs.dtype not in _AS_THEY_ARE:
-        compute, out_dtype = _compute_dtypes(lhs.dtype, preferred_element_type)
+        compute, out_dtype = compute_dtypes(lhs.dtype, preferred_element_type)
         if compute is not None:
             lhs, rhs = lhs.astype(compute), rhs.astype(compute)
     out = _contract(xp, lhs, rhs, dimension_numbers)
@@ -212,7 +222,7 @@ def _contract(xp: Any, lhs: Any, rhs: Any, dimensions: Dimensions) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _compute_dtypes(dtype: np.dtype, preferred: np.dtype | None) -> tuple[np.dtype | None, np.dtype]:
+def compute_dtypes(dtype: np.dtype, preferred: np.dtype | None) -> tuple[np.dtype | None, np.dtype]:
     """The dtype to compute in (None: the operands' own) and that of the result.
 
     Narrow floats accumulate in float32. Products of 8- and 16-bit integers are exact in float64, where BLAS computes.
@@ -265,31 +275,31 @@ def _take(shape: Shape, axes: Shape) -> Shape:
 
 
 def dot_general_transpose(cotangents: tuple, lhs: Any, rhs: Any, *, dimension_numbers: Dimensions,
-                          preferred_element_type: np.dtype | None) -> tuple:
+                          preferred_element_type: np.dtype | None, **precision: str) -> tuple:
     ct, = cotangents
     if isinstance(lhs, Linear):
-        return _lhs_cotangent(ct, lhs.aval, rhs, dimension_numbers), None
-    return None, _rhs_cotangent(ct, lhs, rhs.aval, dimension_numbers)
+        return _lhs_cotangent(ct, lhs.aval, rhs, dimension_numbers, precision), None
+    return None, _rhs_cotangent(ct, lhs, rhs.aval, dimension_numbers, precision)
 
 
-def _lhs_cotangent(ct: Any, lhs: ShapedArray, rhs: Any, dimensions: Dimensions) -> Any:
+def _lhs_cotangent(ct: Any, lhs: ShapedArray, rhs: Any, dimensions: Dimensions, precision: dict[str, str]) -> Any:
     (lc, rc), (lb, rb) = dimensions
     lf, rf, ct_batch, ct_rows, ct_columns = _free_axes(lhs.ndim, len(rhs.shape), dimensions)
-    out = _plain(ct, convert_element_type(rhs, ct.dtype), ((ct_columns, rf), (ct_batch, rb)))
+    out = _plain(ct, convert_element_type(rhs, ct.dtype), ((ct_columns, rf), (ct_batch, rb)), precision)
     contracted = [i for _, i in sorted(zip(rc, lc, strict=True))]  # the result has them in the order they have in rhs
     return convert_element_type(transpose(out, _positions(lb + lf + tuple(contracted))), lhs.dtype)
 
 
-def _rhs_cotangent(ct: Any, lhs: Any, rhs: ShapedArray, dimensions: Dimensions) -> Any:
+def _rhs_cotangent(ct: Any, lhs: Any, rhs: ShapedArray, dimensions: Dimensions, precision: dict[str, str]) -> Any:
     (lc, rc), (lb, rb) = dimensions
     lf, rf, ct_batch, ct_rows, ct_columns = _free_axes(len(lhs.shape), rhs.ndim, dimensions)
-    out = _plain(convert_element_type(lhs, ct.dtype), ct, ((lf, ct_rows), (lb, ct_batch)))
+    out = _plain(convert_element_type(lhs, ct.dtype), ct, ((lf, ct_rows), (lb, ct_batch)), precision)
     contracted = [j for _, j in sorted(zip(lc, rc, strict=True))]
     return convert_element_type(transpose(out, _positions(rb + tuple(contracted) + rf)), rhs.dtype)
 
 
-def _plain(lhs: Any, rhs: Any, dimensions: Dimensions) -> Any:
-    return dot_general_p.bind(lhs, rhs, dimension_numbers=dimensions, preferred_element_type=None)[0]
+def _plain(lhs: Any, rhs: Any, dimensions: Dimensions, precision: dict[str, str]) -> Any:
+    return dot_general_p.bind(lhs, rhs, dimension_numbers=dimensions, preferred_element_type=None, **precision)[0]
 
 
 def _free_axes(lhs_ndim: int, rhs_ndim: int, dimensions: Dimensions) -> tuple[Shape, Shape, Shape, Shape, Shape]:
@@ -306,8 +316,7 @@ def _positions(axes: Shape) -> list[int]:
     return sorted(range(len(axes)), key=axes.__getitem__)
 
 
-def dot_general_batch(axis: Any, args: tuple, axes: tuple, *, dimension_numbers: Dimensions,
-                      preferred_element_type: np.dtype | None) -> tuple:
+def dot_general_batch(axis: Any, args: tuple, axes: tuple, *, dimension_numbers: Dimensions, **params: Any) -> tuple:
     (lc, rc), (lb, rb) = dimension_numbers
     dl, dr = axes
     lc, lb = _around(lc, dl), _around(lb, dl)
@@ -318,8 +327,7 @@ def dot_general_batch(axis: Any, args: tuple, axes: tuple, *, dimension_numbers:
         out = len(lb) + sum(i not in lc + lb for i in range(dl))
     else:
         out = len(lb) + len(args[0].shape) - len(lc) - len(lb) + sum(j not in rc + rb for j in range(dr))
-    return dot_general_p.bind(*args, dimension_numbers=((lc, rc), (lb, rb)),
-                              preferred_element_type=preferred_element_type), (out,)
+    return dot_general_p.bind(*args, dimension_numbers=((lc, rc), (lb, rb)), **params), (out,)
 
 
 def _around(axes: Shape, d: int | None) -> Shape:
@@ -332,7 +340,7 @@ def multiply_adds(count: float, dtype: Any) -> float:
     return (8 if dtype.kind == "c" else 2) * count
 
 
-def dot_general_flops(ins: Sequence, outs: Sequence, *, dimension_numbers: tuple, preferred_element_type: Any) -> float:
+def dot_general_flops(ins: Sequence, outs: Sequence, *, dimension_numbers: tuple, **params: Any) -> float:
     terms = math.prod(ins[0].shape[d] for d in dimension_numbers[0][0])
     return multiply_adds(outs[0].size * terms, ins[0].dtype)
 
@@ -351,7 +359,7 @@ def correlate_valid_shape(x: ShapedArray, window: ShapedArray) -> ShapedArray:
 
 
 def correlate_valid_impl(xp: Any, x: Any, window: Any) -> Any:
-    compute, dtype = _compute_dtypes(x.dtype, None)
+    compute, dtype = compute_dtypes(x.dtype, None)
     if compute is not None:
         x, window = x.astype(compute), window.astype(compute)
     if x.ndim == 1:

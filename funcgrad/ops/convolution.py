@@ -20,7 +20,7 @@ from funcgrad import dtypes
 from funcgrad.core.array import describe
 from funcgrad.core.types import Shape
 from funcgrad.errors import message
-from funcgrad.ops.contraction import accumulator, dot_general
+from funcgrad.ops.contraction import accumulator, dot_general, precision_params
 from funcgrad.ops.convolving import convolve, convolve_input
 from funcgrad.ops.layouts import ConvDimensionNumbers, conv_dimension_numbers, features_last, inverse, transposed_padding
 from funcgrad.ops.promotion import unary_arg
@@ -59,7 +59,8 @@ def conv_general_dilated(lhs: Any, rhs: Any, window_strides: Sequence[int], padd
       dimension_numbers: None, three strings or ConvDimensionNumbers, see ``conv_dimension_numbers``.
       feature_group_count: channels are divided into so many groups, each with a part of the kernel's outputs.
       batch_group_count: the batch is divided into so many groups, each with a part of the kernel's outputs.
-      precision, out_sharding: accepted for compatibility; products are computed at the full precision of the dtype.
+      precision: "high" or "tensorfloat32" lets a GPU round operands of float32 to 10 bits, as in ``dot_general``.
+      out_sharding: accepted for compatibility.
       preferred_element_type: the dtype in which the sum is accumulated and returned.
 
     Raises TypeError or ValueError when something does not fit.
@@ -69,13 +70,13 @@ def conv_general_dilated(lhs: Any, rhs: Any, window_strides: Sequence[int], padd
     (8, 14, 14, 16)
     """
     return _convolution("conv_general_dilated", lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation,
-                        dimension_numbers, feature_group_count, batch_group_count, preferred_element_type)
+                        dimension_numbers, feature_group_count, batch_group_count, preferred_element_type, precision)
 
 
 def conv(lhs: Any, rhs: Any, window_strides: Sequence[int], padding: str, precision: Any = None,
          preferred_element_type: Any = None) -> Any:
     """Convolution in the layout ``("NCHW", "OIHW", "NCHW")``, or that for another number of dimensions."""
-    return _convolution("conv", lhs, rhs, window_strides, padding, preferred=preferred_element_type)
+    return _convolution("conv", lhs, rhs, window_strides, padding, preferred=preferred_element_type, precision=precision)
 
 
 def conv_with_general_padding(lhs: Any, rhs: Any, window_strides: Sequence[int], padding: Any,
@@ -83,7 +84,7 @@ def conv_with_general_padding(lhs: Any, rhs: Any, window_strides: Sequence[int],
                               preferred_element_type: Any = None) -> Any:
     """As ``conv``, with padding in numbers and dilation."""
     return _convolution("conv_with_general_padding", lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation,
-                        preferred=preferred_element_type)
+                        preferred=preferred_element_type, precision=precision)
 
 
 _TRANSPOSED_LAYOUTS = {3: ("NHC", "HIO", "NHC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NHWDC", "HWDIO", "NHWDC")}
@@ -123,14 +124,15 @@ def conv_transpose(lhs: Any, rhs: Any, strides: Sequence[int], padding: Any, rhs
         o, i = numbers.rhs_spec[:2]
         numbers = numbers._replace(rhs_spec=(i, o, *spatial))
     return _convolution("conv_transpose", lhs, rhs, (1,) * len(spatial), padding, strides, dilation, numbers,
-                        preferred=preferred_element_type)
+                        preferred=preferred_element_type, precision=precision)
 
 
 # ---------------------------------------------------------------- the common way
 
 
 def _convolution(name: str, lhs: Any, rhs: Any, strides: Any, padding: Any, lhs_dilation: Any = None, rhs_dilation: Any = None,
-                 dimension_numbers: Any = None, features: int = 1, batches: int = 1, preferred: Any = None) -> Any:
+                 dimension_numbers: Any = None, features: int = 1, batches: int = 1, preferred: Any = None,
+                 precision: Any = None) -> Any:
     lhs, rhs = unary_arg(name, lhs), unary_arg(name, rhs)
     numbers = conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     ndim = len(lhs.shape) - 2
@@ -155,7 +157,7 @@ def _convolution(name: str, lhs: Any, rhs: Any, strides: Any, padding: Any, lhs_
         preferred = accumulator(name, lhs.dtype, dtypes.as_dtype(preferred))
         if np.promote_types(preferred, lhs.dtype) == preferred:
             x, w = convert_element_type(x, preferred), convert_element_type(w, preferred)
-    y = _grouped(x, w, features, batches, _Geometry(strides, pads, stretch, dilation))
+    y = _grouped(x, w, features, batches, _Geometry(strides, pads, stretch, dilation), precision)
     out = transpose(y, inverse(features_last(numbers.out_spec)))
     return out if preferred is None else convert_element_type(out, preferred)
 
@@ -191,7 +193,7 @@ class _Geometry(NamedTuple):
     dilation: Shape
 
 
-def _grouped(x: Any, w: Any, features: int, batches: int, geometry: _Geometry) -> Any:
+def _grouped(x: Any, w: Any, features: int, batches: int, geometry: _Geometry, precision: Any) -> Any:
     """The convolution of ``x[N, *S, C]`` and ``w[*K, I, O]``. A group of the batch is one of features: they move there."""
     n, *sizes, c = x.shape
     *windows, i, o = w.shape
@@ -200,21 +202,21 @@ def _grouped(x: Any, w: Any, features: int, batches: int, geometry: _Geometry) -
         x = transpose(reshape(x, (batches, n // batches, *sizes, c)), (*range(1, len(sizes) + 2), 0, len(sizes) + 2))
     x = reshape(x, (n // batches, *sizes, groups, i))
     w = moveaxis(reshape(w, (*windows, i, groups, o // groups)), len(windows) + 1, 0)
-    y = _stretched(x, w, geometry)
+    y = _stretched(x, w, geometry, precision)
     return reshape(y, (*y.shape[:-2], o))
 
 
-def _stretched(x: Any, w: Any, g: _Geometry) -> Any:
+def _stretched(x: Any, w: Any, g: _Geometry, precision: Any) -> Any:
     """The convolution of ``x[N, *S, G, C]`` and ``w[G, *K, C, O]``, with a dilated input."""
     sizes, windows = x.shape[1:-2], w.shape[1:-2]
     if not sizes:
         one = _Geometry((1,), ((0, 0),), (1,), (1,))
-        return squeeze(_stretched(expand_dims(x, (1,)), expand_dims(w, (1,)), one), (1,))
+        return squeeze(_stretched(expand_dims(x, (1,)), expand_dims(w, (1,)), one, precision), (1,))
     counts = window_counts(tuple(map(reach, sizes, g.stretch)), windows, g.strides, g.padding, g.dilation)
     if max(g.stretch, default=1) == 1:
         if w.shape[0] == math.prod(windows) == math.prod(g.strides) == 1 and not any(map(any, g.padding)):
-            return _pointwise(x, w)
-        return convolve(x, w, g.strides, g.padding, g.dilation)
+            return _pointwise(x, w, precision)
+        return convolve(x, w, g.strides, g.padding, g.dilation, **precision_params(x.dtype, precision))
     if not math.prod((*sizes, *windows, *counts)):
         return full((x.shape[0], *counts, w.shape[0], w.shape[-1]), x.dtype.type(0))
     if max(g.strides) == 1:
@@ -222,17 +224,17 @@ def _stretched(x: Any, w: Any, g: _Geometry) -> Any:
         spans = list(map(reach, windows, g.dilation))
         pads = tuple([(k - 1 - low, k - 1 - high) for k, (low, high) in zip(spans, g.padding, strict=True)])
         flipped = moveaxis(rev(w, range(1, len(windows) + 1)), len(windows) + 2, len(windows) + 1)
-        return convolve_input(x, flipped, counts, g.stretch, pads, g.dilation)
-    return _phases(x, w, g, counts)
+        return convolve_input(x, flipped, counts, g.stretch, pads, g.dilation, **precision_params(x.dtype, precision))
+    return _phases(x, w, g, counts, precision)
 
 
-def _pointwise(x: Any, w: Any) -> Any:
+def _pointwise(x: Any, w: Any, precision: Any) -> Any:
     """A 1x1 convolution of one group: at each place the same matrix."""
     matrix = reshape(w, w.shape[-2:])
-    return dot_general(x, matrix, (((len(x.shape) - 1,), (0,)), ((), ())))
+    return dot_general(x, matrix, (((len(x.shape) - 1,), (0,)), ((), ())), precision)
 
 
-def _phases(x: Any, w: Any, g: _Geometry, counts: Shape) -> Any:
+def _phases(x: Any, w: Any, g: _Geometry, counts: Shape, precision: Any) -> Any:
     """A dilated input and strides: of every few outputs along an axis, each meets only some elements of the kernel.
 
     Output ``p u + q`` meets the elements ``first + step m``, at the places ``u stride' + m dilation' - low'`` of the input.
@@ -254,7 +256,7 @@ def _phases(x: Any, w: Any, g: _Geometry, counts: Shape) -> Any:
         after = (count - 1) * one[0] + reach(kernel.shape[d + 1], one[1]) - x.shape[d + 1] - before
         here = one[0], (before, after), 1, one[1]
         part = _Geometry(*[(*old[:d], new, *old[d + 1:]) for old, new in zip(g, here, strict=True)])
-        parts.append(_stretched(x, kernel, part))
+        parts.append(_stretched(x, kernel, part, precision))
     return _interleaved(parts, d + 1, counts[d])
 
 
@@ -337,7 +339,7 @@ def conv_general_dilated_local(lhs: Any, rhs: Any, window_strides: Sequence[int]
                                  f"spatial axes {tuple(counts)} and {c * k} input features"))
     places = tuple(range(len(counts)))
     y = dot_general(reshape(patches, (n, *counts, c * k)), kernel,
-                    (((len(counts) + 1,), (len(counts),)), (tuple([d + 1 for d in places]), places)))
+                    (((len(counts) + 1,), (len(counts),)), (tuple([d + 1 for d in places]), places)), precision)
     y = transpose(y, (len(counts), *places, len(counts) + 1))
     return transpose(y, inverse(features_last(numbers.out_spec)))
 

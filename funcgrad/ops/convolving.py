@@ -36,19 +36,21 @@ PATCHES = 1 << 22
 # ---------------------------------------------------------------- functions
 
 
-def convolve(x: Any, w: Any, strides: Shape, padding: Padding, dilation: Shape) -> Any:
-    """The outputs of an input and a kernel."""
-    return convolve_p.bind(x, w, strides=strides, padding=padding, dilation=dilation)[0]
+def convolve(x: Any, w: Any, strides: Shape, padding: Padding, dilation: Shape, **precision: str) -> Any:
+    """The outputs of an input and a kernel. ``precision`` is that of ``dot_general``, if it is a parameter there."""
+    return convolve_p.bind(x, w, strides=strides, padding=padding, dilation=dilation, **precision)[0]
 
 
-def convolve_input(y: Any, w: Any, sizes: Shape, strides: Shape, padding: Padding, dilation: Shape) -> Any:
+def convolve_input(y: Any, w: Any, sizes: Shape, strides: Shape, padding: Padding, dilation: Shape,
+                   **precision: str) -> Any:
     """Outputs brought back through a kernel to an input of these spatial sizes."""
-    return convolve_input_p.bind(y, w, sizes=sizes, strides=strides, padding=padding, dilation=dilation)[0]
+    return convolve_input_p.bind(y, w, sizes=sizes, strides=strides, padding=padding, dilation=dilation, **precision)[0]
 
 
-def convolve_kernel(x: Any, y: Any, sizes: Shape, strides: Shape, padding: Padding, dilation: Shape) -> Any:
+def convolve_kernel(x: Any, y: Any, sizes: Shape, strides: Shape, padding: Padding, dilation: Shape,
+                    **precision: str) -> Any:
     """The kernel of these spatial sizes by which an input reaches outputs."""
-    return convolve_kernel_p.bind(x, y, sizes=sizes, strides=strides, padding=padding, dilation=dilation)[0]
+    return convolve_kernel_p.bind(x, y, sizes=sizes, strides=strides, padding=padding, dilation=dilation, **precision)[0]
 
 
 # ---------------------------------------------------------------- shape
@@ -59,21 +61,22 @@ def _fit(name: str, same: Sequence[tuple[int, int]], a: ShapedArray, b: ShapedAr
         raise TypeError(f"{name} takes operands of one dtype that share groups and channels, not {a} and {b}")
 
 
-def convolve_shape(x: ShapedArray, w: ShapedArray, *, strides: Shape, padding: Padding, dilation: Shape) -> ShapedArray:
+def convolve_shape(x: ShapedArray, w: ShapedArray, *, strides: Shape, padding: Padding, dilation: Shape,
+                   precision: str | None = None) -> ShapedArray:
     _fit("convolve", ((-2, 0), (-1, -2)), x, w)
     counts = window_counts(x.shape[1:-2], w.shape[1:-2], strides, padding, dilation)
     return shaped_array((x.shape[0], *counts, x.shape[-2], w.shape[-1]), x.dtype)
 
 
 def convolve_input_shape(y: ShapedArray, w: ShapedArray, *, sizes: Shape, strides: Shape, padding: Padding,
-                         dilation: Shape) -> ShapedArray:
+                         dilation: Shape, precision: str | None = None) -> ShapedArray:
     _fit("convolve_input", ((-2, 0), (-1, -1)), y, w)
     _count("convolve_input", y.shape[1:-2], sizes, w.shape[1:-2], strides, padding, dilation)
     return shaped_array((y.shape[0], *sizes, y.shape[-2], w.shape[-2]), y.dtype)
 
 
 def convolve_kernel_shape(x: ShapedArray, y: ShapedArray, *, sizes: Shape, strides: Shape, padding: Padding,
-                          dilation: Shape) -> ShapedArray:
+                          dilation: Shape, precision: str | None = None) -> ShapedArray:
     _fit("convolve_kernel", ((0, 0), (-2, -2)), x, y)
     _count("convolve_kernel", y.shape[1:-2], x.shape[1:-2], sizes, strides, padding, dilation)
     return shaped_array((x.shape[-2], *sizes, x.shape[-1], y.shape[-1]), x.dtype)
@@ -100,9 +103,9 @@ def _places(windows: Shape, counts: Shape, strides: Shape, dilation: Shape) -> I
 
 
 def _wide(impl: Callable) -> Callable:
-    """An implementation that computes narrow floats in float32."""
+    """An implementation that computes narrow floats in float32, and products at full precision."""
 
-    def wrapped(xp: Any, a: Any, b: Any, **params: Any) -> Any:
+    def wrapped(xp: Any, a: Any, b: Any, precision: str | None = None, **params: Any) -> Any:
         if is_narrow(a.dtype):
             return impl(xp, a.astype(np.float32), b.astype(np.float32), **params).astype(a.dtype)
         return impl(xp, a, b, **params)

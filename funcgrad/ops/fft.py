@@ -125,9 +125,24 @@ def fft_impl(xp: Any, x: Any, *, fft_type: FftType, fft_lengths: Shape) -> Any:
     if x.size == 0:  # an empty stack of transforms
         aval = fft_shape(shaped_array(x.shape, x.dtype), fft_type=fft_type, fft_lengths=fft_lengths)
         return xp.zeros(aval.shape, aval.dtype)
-    transform = getattr(_library() if xp is np else xp.fft, fft_type.name.lower() + "n")
     axes = tuple(range(-len(fft_lengths), 0))
+    if xp is not np and fft_type is FftType.IRFFT:
+        return _real_inverse(xp, x, fft_lengths)
+    transform = getattr(_library() if xp is np else xp.fft, fft_type.name.lower() + "n")
     return transform(x, s=fft_lengths, axes=axes)
+
+
+def _real_inverse(xp: Any, x: Any, lengths: Shape) -> Any:
+    """IRFFT of any complex array, as the transposes of the other transforms need it.
+
+    cuFFT leaves open what it makes of an array that is not the half of a spectrum of real numbers. SciPy's transforms the other
+    axes first, and drops the imaginary parts of the frequencies that stand once in the whole spectrum.
+    """
+    x = xp.fft.ifftn(x, axes=tuple(range(-len(lengths), -1))) if len(lengths) > 1 else x.copy()
+    x.imag[..., 0] = 0
+    if lengths[-1] % 2 == 0:
+        x.imag[..., -1] = 0
+    return xp.fft.irfft(x, lengths[-1])
 
 
 def fft_transpose(ct: Any, x: ShapedArray, *, fft_type: FftType, fft_lengths: Shape) -> Any:

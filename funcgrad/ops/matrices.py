@@ -17,8 +17,7 @@ from funcgrad.core.array import describe
 from funcgrad.core.primitive import Primitive
 from funcgrad.core.stage import as_value
 from funcgrad.errors import message
-from funcgrad.ops.contraction import batch_matmul as product  # noqa: F401  the product of matrices, for the rules
-from funcgrad.ops.contraction import multiply_adds, same_dtype
+from funcgrad.ops.contraction import batch_matmul, multiply_adds, same_dtype
 from funcgrad.ops.elementwise import add, conj, eq, ge, mul
 from funcgrad.ops.promotion import inexact_arg
 from funcgrad.ops.structural import (
@@ -71,6 +70,11 @@ def transposed(x: Any) -> Any:
     """The last two axes exchanged."""
     last = len(x.shape) - 1
     return transpose(x, (*range(last - 1), last, last - 1))
+
+
+def product(x: Any, y: Any) -> Any:
+    """The product of matrices, for the rules: at full precision, whatever precision the user's products have."""
+    return batch_matmul(x, y, "highest")
 
 
 def adjoint(x: Any) -> Any:

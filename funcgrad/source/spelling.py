@@ -25,7 +25,7 @@ def broadcast_in_dim(xp: Any, x: Any, *, shape: tuple[int, ...], broadcast_dimen
     return x if x.shape == shape else spread(xp.broadcast_to(x, shape), x)
 
 
-def dot_general(xp: Any, x: Any, y: Any, *, dimension_numbers: Any, preferred_element_type: Any) -> Any:
+def dot_general(xp: Any, x: Any, y: Any, *, dimension_numbers: Any, preferred_element_type: Any, precision: Any = None) -> Any:
     (of_x, of_y), (batch_x, batch_y) = dimension_numbers
     if x.dtype.name not in _AS_THEY_ARE or preferred_element_type not in (None, x.dtype):
         return NotImplemented

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from funcgrad.compiler.view import View
-from funcgrad.core.jaxpr import Equation
+from funcgrad.core.jaxpr import Atom, Equation
+from funcgrad.core.types import ShapedArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class NativeKernel:
     ``overwrites`` is the slot of an operand whose memory may be that of the first result too: the kernel looks whether it is.
     A builder that is given views may ask for some inputs in row-major order all the same: ``row_major`` has their positions.
     With ``parts``, a shape, the kernel writes parts of its result along the first axis, over which they are to be added; then
-    ``order`` brings the other axes to their places. ``team`` threads run a chunk together, on a GPU.
+    ``order`` brings the other axes to their places. ``team`` threads run a chunk together, on a GPU,
+    where a kernel may need others ``before`` it, and may change memory that holds the values of ``onto`` already.
     """
 
     source: str
@@ -40,6 +42,17 @@ class NativeKernel:
     order: tuple[int, ...] | None = None
     calls_blas: bool = False
     team: int = 1
+    before: tuple[Before, ...] = ()
+    onto: Atom | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A kernel that runs first. Its inputs are some of those there are; its result is one more input of all that follow."""
+
+    kernel: NativeKernel
+    inputs: tuple[int, ...]
+    result: ShapedArray
 
 
 NATIVES: dict[str, Callable[[Equation], NativeKernel | None]] = {}

@@ -17,7 +17,7 @@ first element to the last: rows, and in each row one inner loop. Elements are mo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,11 +44,13 @@ from funcgrad.core.jaxpr import Equation
 from funcgrad.ops.index_maps import fill_of, window_dims
 
 Views = Sequence[View | None]
+Write = Callable[..., NativeKernel]
+"""What writes the kernel for its axes and components; for another target it is another function."""
 PIECE = 1 << 15
 """An inner loop longer than twice this is divided, so that threads can share it."""
 
 
-def gather(equation: Equation, views: Views) -> NativeKernel | None:
+def gather(equation: Equation, views: Views, write: Write | None = None) -> NativeKernel | None:
     """The windows at index vectors. Nothing to write, or nothing to read, is the host's: it may have to raise."""
     x, index = views
     shape, params = equation.outs[0].aval.shape, equation.params
@@ -69,10 +71,10 @@ def gather(equation: Equation, views: Views) -> NativeKernel | None:
     fill = fill_of(np, equation.outs[0].aval.dtype, params["fill_value"]) if mode == "fill" else None
     text = Text()
     text.pointer("i", stored(equation.inputs[1].aval.dtype), 1)
-    return _reading(equation, text, axes, components, mode, fill)
+    return (write or _reading)(equation, text, axes, components, mode, fill)
 
 
-def dynamic_slice(equation: Equation, views: Views) -> NativeKernel | None:
+def dynamic_slice(equation: Equation, views: Views, write: Write | None = None) -> NativeKernel | None:
     """One window, whose starts are scalars."""
     x, sizes = views[0], equation.params["slice_sizes"]
     if x is None or 0 in sizes:
@@ -80,10 +82,10 @@ def dynamic_slice(equation: Equation, views: Views) -> NativeKernel | None:
     text = Text()
     components = scalar_components(equation, 1, x.shape, sizes, equation.params["wrap"], x.strides, text)
     axes = [Axis(n, (s, 0)) for n, s in zip(sizes, x.strides, strict=True)]
-    return _reading(equation, text, axes, components, "clip", None)
+    return (write or _reading)(equation, text, axes, components, "clip", None)
 
 
-def take_along(equation: Equation, views: Views) -> NativeKernel | None:
+def take_along(equation: Equation, views: Views, write: Write | None = None) -> NativeKernel | None:
     """The elements at positions along an axis: all other axes of operand and index run together."""
     x, index = views
     axis, dtype = equation.params["axis"], equation.inputs[1].aval.dtype
@@ -93,7 +95,7 @@ def take_along(equation: Equation, views: Views) -> NativeKernel | None:
             for d, (n, s, t) in enumerate(zip(index.shape, x.strides, index.strides, strict=True))]
     text = Text()
     text.pointer("i", stored(dtype), 1)
-    return _reading(equation, text, axes, [along(dtype, axis, x.shape[axis], x.strides[axis])], "raise", None)
+    return (write or _reading)(equation, text, axes, [along(dtype, axis, x.shape[axis], x.strides[axis])], "raise", None)
 
 
 def along(dtype: np.dtype, axis: int, size: int, step: int) -> Component:
@@ -114,7 +116,7 @@ def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[
         text.pointer("failed", "i64", slots + 1)
         text.add("bad = False")
     if fill is not None:
-        text.head.append(f"fill = {_bits(fill, text)}")
+        text.head.append(f"fill = {bits_of(fill, text)}")
     *outer, inner = merged(axes) or [Axis(1, (0, 0))]
     pieces = -(-inner.size // PIECE) if inner.size > 2 * PIECE else 1
     if pieces > 1:
@@ -124,7 +126,7 @@ def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[
     if level == 0:
         products = text.starts(components, mode, "0")
     text.open("for r in range(start, stop):")
-    names = _index_names(text, outer)
+    names = index_names(text, outer)
     index = text.position(names, [axis.steps[1] for axis in outer])
     if 0 < level <= len(outer):
         products = text.starts(components, mode, index)
@@ -135,7 +137,7 @@ def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[
     if pieces > 1:
         piece = text.word(-(-inner.size // pieces))
         bounds = f"{names[-1]} * {piece}, min({names[-1]} * {piece} + {piece}, {bounds})"
-    _row(text, inner, bounds, index, components if level > len(outer) else None, mode)
+    row(text, inner, bounds, index, components if level > len(outer) else None, mode)
     text.close()
     if mode == "raise":
         text.open("if bad:")
@@ -146,7 +148,7 @@ def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[
     return NativeKernel(text.source(), text.sizes, rows, chunk, can_fail=mode == "raise")
 
 
-def _row(text: Text, inner: Axis, bounds: str, index: str, components: list[Component] | None, mode: str) -> None:
+def row(text: Text, inner: Axis, bounds: str, index: str, components: list[Component] | None, mode: str) -> None:
     """The inner loop; with components, each of its elements has an index vector of its own."""
     step = text.times("j", inner.steps[0])
     if components is None:
@@ -166,7 +168,7 @@ def _row(text: Text, inner: Axis, bounds: str, index: str, components: list[Comp
     text.close()
 
 
-def _index_names(text: Text, axes: list[Axis]) -> list[str]:
+def index_names(text: Text, axes: list[Axis]) -> list[str]:
     """The index along each axis, from the number r of the row."""
     if len(axes) <= 1:
         return ["r"] * len(axes)
@@ -180,7 +182,7 @@ def _index_names(text: Text, axes: list[Axis]) -> list[str]:
     return names
 
 
-def _bits(value: np.ndarray, text: Text) -> str:
+def bits_of(value: np.ndarray, text: Text) -> str:
     """A constant as the integer of its size."""
     if value.itemsize == 16:
         return literal(value[()])  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ def pad(equation: Equation) -> NativeKernel | None:
         return NativeKernel(text(["pass"]), [], 0, 1)
     name, parts = raw(out.dtype)
     config = equation.params["padding_config"]
-    *outer, last = _merged([Axis(n, m, low, 1 + between) for n, m, (low, _, between) in
+    *outer, last = merged([Axis(n, m, low, 1 + between) for n, m, (low, _, between) in
                             zip(x.aval.shape, out.shape, config, strict=True)], parts)
     # The first element of a line that is not cut off, where it goes, and how many there are.
     skipped = max(-(last.low // last.step), 0) if last.low < 0 else 0
@@ -96,7 +96,7 @@ def pad(equation: Equation) -> NativeKernel | None:
     count = min(max(last.n - skipped, 0), max(-(-(last.m - place) // last.step), 0))
     sizes: list[int] = []
     lines = [f"x = pointer_{name}(pointers, 0)", f"y = pointer_{name}(pointers, {1 if type(value) is Literal else 2})"]
-    lines += _value(value, name, parts, sizes)
+    lines += value_lines(value, name, parts, sizes)
     words = dict(n=last.n, m=last.m, skipped=skipped, place=min(place, last.m), count=count, step=last.step)
     lines += [f"{key} = {word(number, sizes)}" for key, number in words.items()]
     body = ["at = r * m"]
@@ -115,20 +115,20 @@ def pad(equation: Equation) -> NativeKernel | None:
                         pieces(rows, last.m))
 
 
-def _merged(axes: list[Axis], parts: int) -> list[Axis]:
+def merged(axes: list[Axis], parts: int, short: float = SHORT) -> list[Axis]:
     """Axes without padding become one with the axis before them, where that makes no line too long for one thread."""
     axes = [*axes, Axis(parts, parts, 0, 1)]
     merged = [axes[0]]
     for axis in axes[1:]:
         before = merged[-1]
-        if axis.plain and before.step == 1 and (before.plain or axis.m < SHORT):
+        if axis.plain and before.step == 1 and (before.plain or axis.m < short):
             merged[-1] = Axis(before.n * axis.n, before.m * axis.m, before.low * axis.n, 1)
         elif axis != Axis(1, 1, 0, 1):
             merged.append(axis)
     return merged
 
 
-def _value(value: Any, name: str, parts: int, sizes: list[int]) -> list[str]:
+def value_lines(value: Any, name: str, parts: int, sizes: list[int]) -> list[str]:
     """The value to pad with: a constant, passed as its bits, or in memory."""
     if type(value) is not Literal:
         return [f"p = pointer_{name}(pointers, 1)", *[f"value{k} = p[{k}]" for k in range(parts)]]

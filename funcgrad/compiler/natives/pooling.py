@@ -96,7 +96,7 @@ class Pooling:
         return NativeKernel(self.text.source(), self.text.sizes, pieces, 1, room)
 
 
-def _empty(equation: Equation) -> bool:
+def is_empty(equation: Equation) -> bool:
     return any(type(x) is Literal or not x.aval.size for x in (*equation.inputs, *equation.outs))
 
 
@@ -104,7 +104,7 @@ def reduce_window(equation: Equation) -> NativeKernel | None:
     """The sum or an extreme of each window."""
     name, dtype = equation.primitive.code.arguments["combine"], equation.outs[0].aval.dtype
     template = next((t for kinds, t in COMBINE[name].items() if dtypes.kind(dtype) in kinds), None)
-    if template is None or _empty(equation):
+    if template is None or is_empty(equation):
         return None
     wide = accumulator(dtype)
     combine = template.replace("{type}", computed(dtype))
@@ -179,17 +179,17 @@ def _search(loops: Pooling, select: str, start: str, values: bool) -> None:
     text.depth = ROW
 
 
-def _selected(equation: Equation) -> tuple[np.dtype, np.dtype, str] | None:
+def selected(equation: Equation) -> tuple[np.dtype, np.dtype, str] | None:
     """The dtypes of the values and of the array that is searched, and what its search starts from."""
     values, x = [v.aval.dtype for v in equation.inputs]
-    if _empty(equation) or dtypes.kind(x) not in "iuf":
+    if is_empty(equation) or dtypes.kind(x) not in "iuf":
         return None
     return values, x, literal(extreme(equation.params["select"], accumulator(x)))
 
 
 def select_and_gather_add(equation: Equation) -> NativeKernel | None:
     """The value at the first extreme of each window."""
-    found = _selected(equation)
+    found = selected(equation)
     if found is None:
         return None
     values, dtype, start = found
@@ -210,7 +210,7 @@ def select_and_gather_add(equation: Equation) -> NativeKernel | None:
 
 def select_and_scatter_add(equation: Equation) -> NativeKernel | None:
     """Each source added at the first extreme of its window."""
-    found = _selected(equation)
+    found = selected(equation)
     if found is None or accumulator(found[0]) != found[0]:
         return None
     values, dtype, start = found

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,6 +49,8 @@ from funcgrad.core.jaxpr import Equation, Literal
 from funcgrad.ops.index_maps import as_gather, window_dims, window_sizes
 
 Views = Sequence[View | None]
+Write = Callable[..., NativeKernel | None]
+"""What writes the kernel of a plan; for another target it is another function."""
 MOST_CHUNKS = 32
 """Ranges of the result at most."""
 MOST_PASSES = 8
@@ -86,7 +88,7 @@ class Plan:
     parts: int = 1
 
 
-def scatter(equation: Equation, views: Views) -> NativeKernel | None:
+def scatter(equation: Equation, views: Views, write: Write | None = None) -> NativeKernel | None:
     """Windows written at index vectors. Where there is nothing to write, the host looks for errors."""
     x, index, updates = views
     shape = equation.outs[0].aval.shape
@@ -114,10 +116,10 @@ def scatter(equation: Equation, views: Views) -> NativeKernel | None:
     axes.sort(key=lambda axis: axis.dim in moving)
     text, (x_slot, i_slot, u_slot) = Text(), slots_of(equation)
     text.pointer("i", stored(dtype), i_slot)
-    return _writing(equation, text, Plan(shape, axes, components, params["mode"], x), x_slot, u_slot)
+    return (write or _writing)(equation, text, Plan(shape, axes, components, params["mode"], x), x_slot, u_slot)
 
 
-def dynamic_update_slice(equation: Equation, views: Views) -> NativeKernel | None:
+def dynamic_update_slice(equation: Equation, views: Views, write: Write | None = None) -> NativeKernel | None:
     """One window, whose starts are scalars."""
     x, update = views[:2]
     shape = equation.outs[0].aval.shape
@@ -127,10 +129,10 @@ def dynamic_update_slice(equation: Equation, views: Views) -> NativeKernel | Non
     components = scalar_components(equation, 2, shape, update.shape, equation.params["wrap"], steps, text)
     axes = [Axis(n, (s, 0, t), d) for d, (n, s, t) in enumerate(zip(update.shape, update.strides, steps, strict=True))]
     x_slot, u_slot = slots_of(equation)[:2]
-    return _writing(equation, text, Plan(shape, axes, components, "clip", x), x_slot, u_slot)
+    return (write or _writing)(equation, text, Plan(shape, axes, components, "clip", x), x_slot, u_slot)
 
 
-def add_along(equation: Equation, views: Views) -> NativeKernel | None:
+def add_along(equation: Equation, views: Views, write: Write | None = None) -> NativeKernel | None:
     """Elements added at positions along an axis of zeros: all other axes run together."""
     updates, index = views
     axis, dtype, shape = equation.params["axis"], equation.inputs[1].aval.dtype, equation.outs[0].aval.shape
@@ -142,7 +144,7 @@ def add_along(equation: Equation, views: Views) -> NativeKernel | None:
     text = Text()
     text.pointer("i", stored(dtype), 1)
     components = [along(dtype, axis, shape[axis], steps[axis])]
-    return _writing(equation, text, Plan(shape, axes, components, "raise", None), None, 0)
+    return (write or _writing)(equation, text, Plan(shape, axes, components, "raise", None), None, 0)
 
 
 STRIDED.update(scatter=scatter, dynamic_update_slice=dynamic_update_slice, add_along=add_along)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from funcgrad import dtypes
 from funcgrad.compiler.expressions import stored
 from funcgrad.compiler.natives import NATIVES, NativeKernel
@@ -42,6 +44,13 @@ SOURCE = """def kernel(pointers, sizes, start, stop):
 """
 
 
+def before_text(dtype: np.dtype, side: str) -> str:
+    """Whether an element a of the table stands before a value b."""
+    if dtypes.kind(dtype) == "f":  # NaN stands behind everything else
+        return {"left": "(a < b) | ((b != b) & (a == a))", "right": "(a <= b) | (b != b)"}[side]
+    return {"left": "a < b", "right": "a <= b"}[side]
+
+
 def searchsorted(equation: Equation) -> NativeKernel | None:
     """For each value, how many elements of its table stand before it."""
     table, x = equation.inputs
@@ -49,10 +58,7 @@ def searchsorted(equation: Equation) -> NativeKernel | None:
     kind = "u8" if x.aval.dtype.kind == "b" else stored(x.aval.dtype)
     if Literal in (type(table), type(x)) or kind[0] == "c" or stored(out.dtype) not in ("i32", "i64"):
         return None
-    if dtypes.kind(x.aval.dtype) == "f":  # NaN stands behind everything else
-        before = {"left": "(a < b) | ((b != b) & (a == a))", "right": "(a <= b) | (b != b)"}[equation.params["side"]]
-    else:
-        before = {"left": "a < b", "right": "a <= b"}[equation.params["side"]]
+    before = before_text(x.aval.dtype, equation.params["side"])
     length, rows = table.aval.shape[-1], x.aval.size
     base, sizes = "", [length]
     if batch:

@@ -26,12 +26,12 @@ BLOCK = 64
 """Elements of a line of which one comparison tells whether any is large enough."""
 
 
-def _memory(dtype: np.dtype) -> str:
+def memory(dtype: np.dtype) -> str:
     """How elements are read: bools as numbers."""
     return "u8" if dtype.kind == "b" else stored(dtype)
 
 
-def _less(dtype: np.dtype, x: str, y: str) -> str:
+def less(dtype: np.dtype, x: str, y: str) -> str:
     """x stands before y; NaN comes last."""
     return f"(({x} < {y}) | (({y} != {y}) & ({x} == {x})))" if dtypes.kind(dtype) == "f" else f"({x} < {y})"
 
@@ -71,8 +71,8 @@ def sort(equation: Equation) -> NativeKernel | None:
     if 0 in shape:
         return NativeKernel(text(["pass"]), [], 0, 1)
     sizes = [inner]
-    lines = [f"x{k} = pointer_{_memory(a.dtype)}(pointers, {k})" for k, a in enumerate(avals)]
-    lines += [f"y{k} = pointer_{_memory(a.dtype)}(pointers, {len(avals) + k})" for k, a in enumerate(avals)]
+    lines = [f"x{k} = pointer_{memory(a.dtype)}(pointers, {k})" for k, a in enumerate(avals)]
+    lines += [f"y{k} = pointer_{memory(a.dtype)}(pointers, {len(avals) + k})" for k, a in enumerate(avals)]
     lines += [
         f"t = pointer_i64(pointers, {2 * len(avals)})", "inner = word(sizes, 0)", f"n = {size(n, sizes)}",
         "for r in range(start, stop):", "    at = r // inner * n * inner + r % inner", "    low = r * n",
@@ -91,7 +91,7 @@ def top_k(equation: Equation) -> NativeKernel | None:
     if not k or not x.aval.size:
         return NativeKernel(text(["pass"]), [], 0, 1)
     rows, sizes = math.prod(x.aval.shape[:-1]), [k]
-    lines = [f"x0 = pointer_{_memory(dtype)}(pointers, 0)", f"y = pointer_{_memory(dtype)}(pointers, 1)",
+    lines = [f"x0 = pointer_{memory(dtype)}(pointers, 0)", f"y = pointer_{memory(dtype)}(pointers, 1)",
              "z = pointer_i32(pointers, 2)", "k = word(sizes, 0)", f"n = {size(n, sizes)}"]
     if n > SHORT:
         return NativeKernel(text([*lines, *_largest(dtype)]), sizes, rows, pieces(rows, n + k * k))
@@ -104,7 +104,7 @@ def top_k(equation: Equation) -> NativeKernel | None:
 def _largest(dtype: np.dtype) -> list[str]:
     """The k largest elements so far are kept in order, in the memory of the results."""
     insert = [
-        "p = to + full", f"while p > to and {_less(dtype, 'y[p - 1]', 'v')}:",
+        "p = to + full", f"while p > to and {less(dtype, 'y[p - 1]', 'v')}:",
         "    if p < to + k:", "        y[p] = y[p - 1]", "        z[p] = z[p - 1]", "    p = p - 1",
         "if p < to + k:", "    y[p] = v", "    z[p] = i32(i)"]
     return [
@@ -113,10 +113,10 @@ def _largest(dtype: np.dtype) -> list[str]:
         "    full = k", "    least = y[to + k - 1]",
         f"    for low in range(k, n, {BLOCK}):", f"        count = min({BLOCK}, n - low)", "        found = i32(0)",
         "        for j in range(count):", "            v = x0[at + low + j]",
-        f"            found = i32(found | i32({_less(dtype, 'least', 'v')}))",
+        f"            found = i32(found | i32({less(dtype, 'least', 'v')}))",
         "        if found != 0:",
         "            for i in range(low, low + count):", "                v = x0[at + i]",
-        f"                if {_less(dtype, 'least', 'v')}:", *["                    " + line for line in insert],
+        f"                if {less(dtype, 'least', 'v')}:", *["                    " + line for line in insert],
         "                    least = y[to + k - 1]"]
 
 

@@ -23,7 +23,7 @@ LINE = 64
 
 def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) -> NativeKernel | None:
     """Copies from slot 0, which has these strides (in elements), to slot 1, which is row-major and of this shape."""
-    axes = _merged(shape, strides)
+    axes = merged_axes(shape, strides)
     if len(axes) < 2 or 0 in shape:
         return None
     *others, (columns, across, _) = axes
@@ -52,7 +52,7 @@ def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) 
     return NativeKernel(text(body), sizes, rows, pieces(rows, size * columns))
 
 
-def _merged(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int, int]]:
+def merged_axes(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int, int]]:
     """(size, stride of the source, stride of the result) of the axes; neighbours that lie alike in both are one."""
     axes: list[tuple[int, int, int]] = []
     target = 1
