@@ -212,7 +212,7 @@ class default_device:  # noqa: N801
 
     __slots__ = ("device", "_token")
 
-    def __init__(self, new_val: Any):
+    def __init__(self, new_val: Any = None):
         self.device = CPU if new_val is None else as_device("default_device", new_val)
 
     def __enter__(self) -> Device:
