@@ -146,6 +146,22 @@ def test_graphs_are_bounded(gpu, monkeypatch):
     assert sum(map(len, frame.graphs.values())) == 3
 
 
+def test_operands_whose_places_keep_changing_are_brought_to_one(gpu, monkeypatch):
+    monkeypatch.setattr(machine, "VARIANTS", 2)
+    f = fg.jit(lambda x, y: (x @ y, fnp.sin(x)))
+    kept, y = [], put(M)
+    for k in range(8):
+        x = put(M + k)
+        before = happened(gpu)
+        kept.append((x, f(x, y)))
+        np.testing.assert_allclose(np.asarray(kept[-1][1][0]), (M + k) @ M, rtol=1e-12)
+    assert (happened(gpu) - before).tolist() == [0, 0, 1, 0]
+    for k, (x, (product, sine)) in enumerate(kept):
+        np.testing.assert_allclose(np.asarray(product), (M + k) @ M, rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(sine), np.sin(M + k), rtol=1e-14)
+        np.testing.assert_array_equal(np.asarray(x), M + k)
+
+
 def _executable(f):
     program, = f._programs.values()
     return program.on_gpus[0]

@@ -10,7 +10,7 @@ tables in device memory, so what is launched does not depend on where the argume
 A *stretch* is what is launched between two places where the host has to look: a host step, the condition of a while loop, a
 choice, the end. Counted loops within are unrolled up to a number of launches. A stretch that is met for the second time is
 captured as a CUDA graph, and launched as that from then on. Products are given addresses, so a graph is for the bases that its
-products use. Everything is put on CuPy's current stream, in order, and nothing waits but what reads a condition or whether a
+products use; inputs and results whose places keep changing are brought to a place of the frame's own. Everything is put on CuPy's current stream, in order, and nothing waits but what reads a condition or whether a
 kernel failed.
 """
 from __future__ import annotations
@@ -41,6 +41,9 @@ UNROLLED = 4096
 """Launches in a stretch up to which a counted loop is unrolled in it."""
 VARIANTS = 8
 """Graphs of one stretch that a frame keeps, for different addresses of what its products use."""
+STAGED = 1 << 24
+"""Bytes up to which what has had more places than that gets one of the frame's own, and is copied; longer ones take a GPU
+longer than it takes to launch kernels one by one."""
 STREAMS = 8
 """Streams whose frames are kept."""
 SCALAR = 2
@@ -107,13 +110,15 @@ class CudaExecutable(Image):
     """A program compiled for one GPU. Several threads may call it at once: each call has a frame of its own."""
 
     target = "cuda"
-    OWNED = 1 << 20
+    OWNED = STAGED
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int], driver: Driver):
         self.driver = self.memory = driver
         self.frames: OrderedDict[int, list[_Frame]] = OrderedDict()
         """By the stream that they were used on, which orders one call after the other."""
         self.ways: dict[tuple[int, int], Way] = {}
+        self.staged: dict[int, int] = {}
+        """The bases of inputs and results that have places in each frame, and their sizes in bytes."""
         self.in_avals = jaxpr.in_avals
         driver.run(super().__init__, jaxpr, donated)
 
@@ -226,6 +231,14 @@ class CudaExecutable(Image):
                     looks = not fits
                     outer[0] += length * launches * fits
                 outer[1] |= looks
+
+    def stage(self, bases: Sequence[int], before: Sequence[int], now: Sequence[int]) -> None:
+        """Notes which of some bases change their places from call to call, and from now on have a place in each frame."""
+        donated = {pair.input for pair in self.pairs} | {pair.result.index for pair in self.pairs}
+        passed = len(self.passed) - len(self.owned)
+        for i, a, b in zip(bases, before, now, strict=True):
+            if a != b and i < passed and i != self.arena_base and i not in donated and self.passed[i].nbytes <= STAGED:
+                self.staged[i] = self.passed[i].nbytes
 
     # ------------------------------------------------------------ running
 
@@ -374,6 +387,7 @@ class _Frame:
         self.written = 8 * (bases + self.varying)
         self.places = {i: (self.words[SCALAR * k:SCALAR * (k + 1)].view(e.in_avals[i].dtype)[:1], self.address + 8 * SCALAR * k)
                        for k, i in enumerate(self.numbers)}
+        self.stages: dict[int, Any] = {}
         self.launches = self.prepare(self.address + 8 * tables, self.address + 8 * addresses, sizes)
         self.graphs: dict[tuple[int, int], OrderedDict[tuple[int, ...], Any]] = {}
         driver.write(self.address, self.host_address, self.words.nbytes, stream)
@@ -402,6 +416,7 @@ class _Frame:
             if type(passed[i]) is not int:
                 place[0] = passed[i]
                 passed[i] = address
+        results = self.to_stages(passed) if e.staged else ()
         self.pack.pack_into(self.memory, self.first, *passed)
         self.bases[:self.varying] = passed
         e.driver.write(self.address, self.host_address, self.written, self.stream)
@@ -410,6 +425,21 @@ class _Frame:
             at = self.step(at)
             if at < 0:
                 return
+        for place in results:
+            e.driver.duplicate(*place, self.stream)
+
+    def to_stages(self, passed: list[int]) -> list[tuple[int, int, int]]:
+        """Copies inputs to their places in this frame, and has results written to theirs: where those are to be copied to."""
+        e, results = self.executable, []
+        for i, nbytes in list(e.staged.items()):
+            if i not in self.stages:
+                self.stages[i] = e.driver.empty((nbytes,), np.dtype(np.uint8))
+            place, passed[i] = passed[i], self.stages[i].data.ptr
+            if i < len(e.in_avals):
+                e.driver.duplicate(passed[i], place, nbytes, self.stream)
+            else:
+                results.append((place, passed[i], nbytes))
+        return results
 
     def step(self, at: int) -> int:
         """An instruction that the host has to look at, or a stretch of others. What follows, or -1 where a kernel failed."""
@@ -460,7 +490,7 @@ class _Frame:
         if key not in graphs:
             graphs[key] = None
             if len(graphs) > VARIANTS:
-                graphs.popitem(last=False)
+                e.stage(way.bases, graphs.popitem(last=False)[0], key)
             self.launch(at, times)
             return way.end
         if len(graphs) > 1:
