@@ -4,7 +4,7 @@
 """
 
 SHARDING = "places the parts of an array on several devices; funcgrad runs on one"
-DEVICES = "there is one device and nothing is transferred"
+DEVICES = "arrays move where the program says so; `fg.cuda.memory()` tells what a GPU holds"
 FLAGS = "there are no global flags"
 XLA = "a detail of XLA"
 PACKED = "less than a byte wide: NumPy has no packed storage"
@@ -18,7 +18,7 @@ REASONS: dict[str, dict[str, str]] = {
         SHARDING: "NamedSharding P Shard auto_pcast make_array_from_callback make_array_from_process_local_data "
                   "make_array_from_single_device_arrays make_mesh pmap remove_size_one_mesh_axis_from_type reshard set_mesh "
                   "shard_map sharding smap distributed",
-        DEVICES: "Device array_garbage_collection_guard copy_to_host_async default_device live_arrays memory transfer_guard "
+        DEVICES: "array_garbage_collection_guard copy_to_host_async live_arrays memory transfer_guard "
                  "transfer_guard_device_to_device transfer_guard_device_to_host transfer_guard_host_to_device",
         FLAGS: "config debug_key_reuse default_prng_impl enable_custom_prng legacy_prng_key no_execution no_tracing "
                "numpy_dtype_promotion numpy_rank_promotion softmax_custom_jvp threefry_partitionable thread_guard "
@@ -33,7 +33,6 @@ REASONS: dict[str, dict[str, str]] = {
         "deprecated there: `process_count`, `process_index`, `process_indices`": "host_count host_id host_ids",
         "extension points of JAX's own transformations": "api_util core custom_batching interpreters",
         "the boundary to XLA": "export ffi lib",
-        "`fg.numpy.from_dlpack`": "dlpack",
         "types for annotations; `Any` stands here": "typing",
         MODULE: "image",
         "JAX's report on its installation": "print_environment_info version",

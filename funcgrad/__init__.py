@@ -79,7 +79,7 @@ from funcgrad.transforms.staging import (
 )
 from funcgrad.transforms.taylor import taylor
 
-_PACKAGES = ("cuda", "debug", "experimental", "nn", "optim", "scipy", "training", "viz")
+_PACKAGES = ("cuda", "debug", "dlpack", "experimental", "nn", "optim", "scipy", "training", "viz")
 _TOOLS = {"backward_steps": "viz", "check": "audit", "compare_precision": "arithmetic", "doctor": "installation", "draw": "viz",
           "explain_nan": "debug.nans", "interpret": "arithmetic", "step": "debug.stepping", "to_cfunc": "source",
           "to_source": "source"}
@@ -99,16 +99,16 @@ float0 = dtypes.float0
 jacobian = jacrev
 __version__ = "0.1.0"
 __all__ = [
-    "Array", "Device", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache", "check",
-    "checkpoint", "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost", "cuda",
-    "custom_derivatives", "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend", "default_device",
-    "default_matmul_precision", "device_count",
-    "device_get", "device_put", "devices", "disable_jit", "doctor", "draw", "dtypes", "eager", "effects_barrier",
-    "ensure_compile_time_eval", "errors", "eval_shape", "experimental", "explain_nan", "flatten_util", "float0",
-    "grad", "hessian", "hvp", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax",
-    "least_squares", "linear_transpose", "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize",
-    "named_call", "named_scope", "nn", "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index",
-    "process_indices", "pure_callback", "random", "remat", "residuals", "root", "set_default_device",
-    "set_num_threads", "step", "taylor", "test_util", "timeit", "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof", "value_and_grad",
-    "viz", "vjp", "vmap",
+    "Array", "Device", "Jaxpr", "ShapeDtypeStruct", "ad_checkpoint", "backward_steps", "block_until_ready", "cache",
+    "check", "checkpoint", "checkpoint_name", "checkpoint_policies", "closure_convert", "compare_precision", "cost",
+    "cuda", "custom_derivatives", "custom_gradient", "custom_jvp", "custom_vjp", "debug", "default_backend",
+    "default_device", "default_matmul_precision", "device_count", "device_get", "device_put", "devices",
+    "disable_jit", "dlpack", "doctor", "draw", "dtypes", "eager", "effects_barrier", "ensure_compile_time_eval",
+    "errors", "eval_shape", "experimental", "explain_nan", "flatten_util", "float0", "grad", "hessian", "hvp",
+    "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "label", "lax", "least_squares", "linear_transpose",
+    "linearize", "local_device_count", "local_devices", "make_jaxpr", "minimize", "named_call", "named_scope", "nn",
+    "num_threads", "numpy", "optim", "piecewise", "process_count", "process_index", "process_indices",
+    "pure_callback", "random", "remat", "residuals", "root", "set_default_device", "set_num_threads", "step",
+    "taylor", "test_util", "timeit", "to_cfunc", "to_source", "training", "tree", "tree_util", "typeof",
+    "value_and_grad", "viz", "vjp", "vmap",
 ]

@@ -104,11 +104,14 @@ class Jitted:
         self._traces = Traces(fun)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if devices.unusual and not _enabled.get():
-            return self._fun(*args, **kwargs)
+        call = self._call
+        if devices.unusual:
+            if not _enabled.get():
+                return self._fun(*args, **kwargs)
+            call = self._call_on_gpu if default_precision.get() is Precision.DEFAULT else never
         if current_trace.get() is not EVAL:
             return self._bind(args, kwargs)
-        result = self._call_on_gpu(args, kwargs) if devices.unusual else self._call(args, kwargs)
+        result = call(args, kwargs)
         if result is not None:
             self._hits += 1
             return result
@@ -130,7 +133,7 @@ class Jitted:
                                lambda: self._paths(args, kwargs)) if program.may_move(leaves) else None
         if device is not None:
             outs = program.run_on(device, leaves, borrowed, function)
-            if self._short and not borrowed:
+            if self._short and not borrowed and statics is None:
                 self._call_on_gpu = program.call_on(device, known, leaves)
                 self._call = self._call_on_gpu
         else:

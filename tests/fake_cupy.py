@@ -21,7 +21,7 @@ import numpy as np
 
 NAMES = json.loads(pathlib.Path(__file__).with_name("reference").joinpath("cupy_names.json").read_text())
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-UNKNOWN_DTYPES = "VSUOMm"
+KNOWN_DTYPES = frozenset(map(np.dtype, "?bBhHiIlLqQefdFD")) | {BFLOAT16}
 
 
 # ---------------------------------------------------------------- memory
@@ -205,7 +205,7 @@ class Flags:
 def device_array(host, block=None):
     """An array on the device: a view of a block if ``host`` is one, else a new allocation with its values."""
     host = np.asarray(host)
-    if host.dtype.kind in UNKNOWN_DTYPES and host.dtype != BFLOAT16:
+    if host.dtype not in KNOWN_DTYPES:
         raise TypeError(f"Unsupported dtype {host.dtype}")
     block = block or MEMORY.blocks.get(id(root(host)))
     if block is None:

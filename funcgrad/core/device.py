@@ -82,11 +82,12 @@ def as_device(where: str, device: Any) -> Device:
 # ---------------------------------------------------------------- CuPy
 
 _checked: Any = None
+_count = 0
 
 
 def cupy() -> Any:
     """The module CuPy, with a driver and a GPU behind it. Raises DeviceError that says what is missing."""
-    global _checked
+    global _checked, _count
     module = sys.modules.get("cupy")
     if module is not None and module is _checked:
         return module
@@ -103,7 +104,7 @@ def cupy() -> Any:
     if not count:
         raise DeviceError(message("there is no GPU", "CuPy finds none", "a line for each GPU from the command nvidia-smi",
                                   "CUDA_VISIBLE_DEVICES without a value; fg.doctor() tells more"))
-    _checked = module
+    _checked, _count = module, count
     return module
 
 
@@ -121,7 +122,8 @@ def _broken(error: Exception) -> DeviceError:
 
 def gpu_count() -> int:
     """How many GPUs there are. Raises DeviceError where none can be used."""
-    return cupy().cuda.runtime.getDeviceCount()
+    cupy()
+    return _count
 
 
 class guarded:  # noqa: N801  a context manager, named like one
@@ -210,8 +212,8 @@ class default_device:  # noqa: N801
 
     __slots__ = ("device", "_token")
 
-    def __init__(self, device: Any):
-        self.device = CPU if device is None else as_device("default_device", device)
+    def __init__(self, new_val: Any = None):
+        self.device = CPU if new_val is None else as_device("default_device", new_val)
 
     def __enter__(self) -> Device:
         unusually(1)
@@ -248,18 +250,22 @@ def moved(data: Any, device: Device, what: str = "device_put") -> Any:
     if not isinstance(data, np.ndarray | np.generic):
         with guarded(device, what):
             return data.copy()  # CuPy copies to the current device
-    if not dtypes.is_supported(data.dtype) or data.dtype.name in dtypes.FLOAT8:
-        raise DeviceError(message(f"{what}: arrays of {data.dtype.name} cannot be on a GPU", f"{data.dtype.name}"
-                                  f"[{','.join(map(str, data.shape))}]", "bool, integers, float16, bfloat16, float32, float64 "
-                                  "or complex numbers", "x.astype(fnp.bfloat16)"))
+    check_dtype(data, what)
     with guarded(device, what) as xp:
         return xp.asarray(np.asarray(data, order="C"))
 
 
+def check_dtype(data: Any, what: str) -> None:
+    """Raises DeviceError for a buffer of a dtype that CuPy does not know: the 8-bit floats."""
+    if not dtypes.is_supported(data.dtype) or data.dtype.name in dtypes.FLOAT8:
+        raise DeviceError(message(f"{what}: arrays of {data.dtype.name} cannot be on a GPU", f"{data.dtype.name}"
+                                  f"[{','.join(map(str, data.shape))}]", "bool, integers, float16, bfloat16, float32, float64 "
+                                  "or complex numbers", "x.astype(fnp.bfloat16)"))
+
+
 def filled(shape: tuple[int, ...], value: np.generic, device: Device, what: str) -> Any:
     """A buffer of one repeated number on a GPU."""
-    if value.dtype.name in dtypes.FLOAT8:
-        return moved(np.full(shape, value), device, what)
+    check_dtype(np.broadcast_to(value, shape), what)
     with guarded(device, what) as xp:
         return xp.full(shape, value, value.dtype)
 
@@ -330,7 +336,10 @@ def _through_host(xp: Any, primitive: Primitive, buffers: Sequence[Any], params:
 def _on_device(xp: Any, out: Any) -> Any:
     if type(out) is tuple:
         return tuple([_on_device(xp, x) for x in out])
-    return xp.asarray(out) if isinstance(out, np.ndarray | np.generic) else out
+    if isinstance(out, np.ndarray | np.generic):
+        check_dtype(out, "the result of an operation")
+        return xp.asarray(out)
+    return out
 
 
 def wider(impl: Callable, wide: str, *narrow: str) -> Callable:

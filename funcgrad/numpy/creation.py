@@ -53,6 +53,8 @@ def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None =
         out = DeviceArray(number.type(object), wanted is None)
     elif isinstance(object, list | tuple):
         out = _from_sequence(object, wanted)
+    elif on_gpu(object):
+        out = from_gpu(object, True)
     else:
         out = _from_foreign(object)
     if device is not None or type(out) is DeviceArray and not isinstance(object, Array):

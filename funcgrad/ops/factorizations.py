@@ -340,7 +340,8 @@ def qr_jvp(primals: tuple, tangents: tuple, *, pivoting: bool, full_matrices: bo
 
 
 qr_p = Primitive("qr", Kind.OPAQUE, qr_shape, qr_impl, qr_jvp, NOT_LINEAR, stacked(lambda: qr_p), code=Native("qr"),
-                 cuda=gpu_linalg.qr, strong=True, flops=matrix_flops(lambda m, n: 2 * min(m, n) ** 2 * (max(m, n) - min(m, n) / 3)))
+                 cuda=gpu_linalg.qr, strong=True,
+                 flops=matrix_flops(lambda m, n: 2 * min(m, n) ** 2 * (max(m, n) - min(m, n) / 3)))
 
 
 def geqrf_shape(x: ShapedArray) -> tuple:

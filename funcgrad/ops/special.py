@@ -58,8 +58,8 @@ def special(name: str, function: str, jvp: Any, code: Any = HOST) -> Primitive:
                        cuda=of_cupy(lambda library, *args: getattr(library, function)(*args)) if function in OF_CUPY else SAME)
 
 
-OF_CUPY = frozenset("betaln beta binom betainc erf erfc erfcx erfinv exp1 expi gamma gammainc gammaincc gammaln i0e i1e loggamma "
-                    "ndtri poch psi xlog1py xlogy zeta".split())
+OF_CUPY = frozenset("betaln beta binom betainc erf erfc erfcx erfinv exp1 expi gamma gammainc gammaincc gammaln i0e i1e "
+                    "loggamma ndtri poch psi xlog1py xlogy zeta".split())
 """What ``cupyx.scipy.special`` has of the functions used."""
 
 

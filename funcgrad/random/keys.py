@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import Array, DeviceArray, describe
+from funcgrad.core.array import Array, CudaArray, DeviceArray, describe
 from funcgrad.core.stage import as_value
 from funcgrad.core.types import Shape
 from funcgrad.errors import message
+from funcgrad.numpy.types import placed
 from funcgrad.ops.elementwise import bitwise_or, bitwise_xor, shift_left, shift_right_logical
 from funcgrad.ops.promotion import broadcast_shape, check_arg, inexact_arg
 from funcgrad.ops.random_bits import threefry2x32
@@ -52,13 +53,14 @@ def PRNGKey(seed: Any, *, impl: Any = None) -> Array:  # noqa: N802  JAX's name
     """As ``key``: a uint32[2] array from a seed."""
     check_implementation("PRNGKey", impl)
     if isinstance(seed, int):
-        return DeviceArray(_words(np.int64(seed)))
+        return placed("random.key", DeviceArray(_words(np.int64(seed))), None)
     aval = check_arg("random.key", seed)
     if dtypes.kind(aval.dtype) not in "iu" or aval.shape:
         raise TypeError(message("random.key: a seed must be one integer", describe(seed), "an integer without axes",
                                 "fg.vmap(fg.random.key)(seeds) for many" if aval.shape else "int(seed)"))
     if isinstance(seed, (np.generic, np.ndarray, DeviceArray)):
-        return DeviceArray(_words(np.asarray(seed)[()]))
+        device = seed.device if type(seed) is CudaArray else None
+        return placed("random.key", DeviceArray(_words(np.asarray(seed)[()])), device)
     low = convert_element_type(seed, UINT32)
     high = convert_element_type(shift_right_logical(seed, 32), UINT32) if aval.dtype.itemsize == 8 else low ^ low
     return concatenate([reshape(high, (1,)), reshape(low, (1,))], 0)
