@@ -212,8 +212,8 @@ class default_device:  # noqa: N801
 
     __slots__ = ("device", "_token")
 
-    def __init__(self, device: Any):
-        self.device = CPU if device is None else as_device("default_device", device)
+    def __init__(self, new_val: Any = None):
+        self.device = CPU if new_val is None else as_device("default_device", new_val)
 
     def __enter__(self) -> Device:
         unusually(1)
