@@ -46,7 +46,7 @@ def _or_nan(xp: Any, function: Callable, x: Any) -> tuple:
 
 
 def _of_finite(xp: Any, function: Callable, x: Any, read: Any) -> tuple:
-    """The same, and NaN for matrices with NaN or infinities in what is read of them: what iterations make of these, nobody says."""
+    """The same, and NaN for matrices with NaN or infinities in what is read of them, on which iterations need not end."""
     if not x.size:
         raise ThroughHost
     good = xp.isfinite(read).all((-2, -1))[..., None, None]
