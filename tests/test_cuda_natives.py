@@ -316,7 +316,7 @@ def test_small_matrices_and_draws():
 
 @pytest.mark.parametrize(("dtype", "shape", "order"), [
     ("float32", (40, 70), (1, 0)), ("float64", (3, 33, 34), (0, 2, 1)), ("uint8", (65, 70), (1, 0)),
-    ("complex128", (9, 40), (1, 0)), (BFLOAT16, (2, 33, 35), (2, 0, 1))])
+    ("complex128", (9, 120), (1, 0)), (BFLOAT16, (2, 33, 35), (2, 0, 1))])
 def test_copies_by_tiles(dtype, shape, order):
     x = values(shape, dtype)
     kernel = transposing.blocked_copy([shape[d] for d in order], [x.strides[d] // x.itemsize for d in order], x.dtype)
@@ -326,6 +326,7 @@ def test_copies_by_tiles(dtype, shape, order):
 
 def test_copies_that_need_no_tiles():
     assert transposing.blocked_copy((3, 1000), (1, 3), np.dtype("float32")) is None
+    assert transposing.blocked_copy((10000, 6, 6), (36, 1, 6), np.dtype("float64")) is None
     assert transposing.blocked_copy((1000, 1000), (1000, 1), np.dtype("float32")) is None
 
 
