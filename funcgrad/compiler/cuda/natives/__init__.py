@@ -18,8 +18,8 @@ What there is, and why:
                                             memory, of any length
     searchsorted                            search: a thread for each value; the processor's keeps in memory where they stand
     top_k                                   sorting: a team for a line, one search for each result; short lines as there
-    sort                                    sorting: lines of up to 16 elements as on the processor, up to 2048 by a block in the
-                                            memory that its threads share; CuPy sorts longer ones
+    sort                                    sorting: lines of up to 16 elements as on the processor, up to 2048 by a block in
+                                            the memory that its threads share; CuPy sorts longer ones
     random_gamma                            the processor's: a row is one draw
     cholesky, lu, triangular_solve,         the processor's for matrices of up to 8 rows: a row is one; larger ones call LAPACK
     factored_solve                          there, and cuSOLVER here

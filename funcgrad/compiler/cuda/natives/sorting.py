@@ -2,9 +2,9 @@
 
 In: an equation of ``sort`` or ``top_k``. Out: a kernel, or None: CuPy sorts long lines. Short lines have a thread each, as on
 the processor. Longer ones are sorted by a block of threads in the memory that they share, by a network of comparisons (Batcher,
-Sorting networks and their applications, 1968) of keys with the positions that they come from, no two of which are equal. For the
-largest elements of a line a team of threads searches it once for each of them: for the largest of those that stand behind the
-one found before. So nothing is kept but what was found last.
+Sorting networks and their applications, 1968) of keys with the positions that they come from, no two of which are equal. For
+the largest elements of a line a team of threads searches it once for each of them: for the largest of those that stand behind
+the one found before. So nothing is kept but what was found last.
 
     top_k of f32[5] with k=2:    [1, 4, nan, 4, 2] gives [nan, 4] at [2, 1]
 """
