@@ -449,3 +449,11 @@ def test_the_key_does_not_depend_on_the_processor(monkeypatch):
 def test_a_gpu_that_is_too_old():
     with pytest.raises(fg.errors.DeviceError, match=r"(?s)this GPU is too old.*compute capability 7\.5.*8\.0 or later"):
         ptx.entry(SIMPLE.format(1), (7, 5))
+
+
+def test_an_llvm_that_is_too_old(monkeypatch):
+    import llvmlite.binding as llvm
+    monkeypatch.setattr(llvm, "llvm_version_info", (20, 1, 8))
+    ptx._machine.cache_clear()
+    with pytest.raises(fg.errors.DeviceError, match=r"(?s)newer LLVM.*LLVM 20\.1\.8 of llvmlite.*LLVM 22.*pip install --upgrade numba"):
+        text_of(SIMPLE.format(1))
