@@ -119,10 +119,10 @@ def optimised(source: str, target: str) -> tuple[Any, str]:
         machine = _machine(target)
         module = llvm.parse_assembly(_ENTRY.format(symbol=symbol, name=name))
         module.data_layout = str(machine.target_data)
-        parts = [each._get_module_for_linking() for each in dict.fromkeys(library._linking_libraries)]
-        for part in (library._final_module, *parts):
+        called = [each._get_module_for_linking().clone() for each in dict.fromkeys(library._linking_libraries)]
+        for part in (library._final_module, *called):
             part.triple, part.data_layout = module.triple, module.data_layout
-            module.link_in(part, preserve=True)
+            module.link_in(part)
         for function in module.functions:
             if not function.is_declaration and function.name != name:
                 function.linkage = "internal"
