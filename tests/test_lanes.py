@@ -84,6 +84,21 @@ def chosen(c, xs):
     return lax.scan(lambda c, x: (lax.cond(c > x, lambda c: c * 0.5, lambda c: c + 1, c), c), c, xs)
 
 
+def switched(c, xs):
+    """One of three branches for each lane."""
+    def step(c, x):
+        i = fnp.floor(4 * x).astype(int)
+        return lax.switch(i, [lambda c: c * x, lambda c: fnp.sqrt(c * c + 1), lambda c: fnp.where(x > c, fnp.cos(c), c - x)], c), i
+
+    return lax.scan(step, c, xs)
+
+
+def gcd(x, y):
+    """A branch in a loop that each lane ends for itself."""
+    return lax.while_loop(lambda s: s[0] != s[1], lambda s: lax.cond(s[0] > s[1], lambda s: (s[0] - s[1], s[1]),
+                                                                     lambda s: (s[0], s[1] - s[0]), s), (x, y))
+
+
 def one_branch(c, xs, n):
     """The same branch in all lanes."""
     return lax.scan(lambda c, x: (lax.cond(n > 2, lambda c: c * x, lambda c: c + x, c), None), c, xs)[0]
@@ -116,6 +131,10 @@ def told(again=lambda on, n, most: on & (n < most), kept=lambda on: on, also=lam
     return lambda x: lax.while_loop(lambda s: fnp.any(s[0]), step, (x < 1, fnp.zeros(N, int), np.arange(N) % 7, x, x))
 
 
+def total(f):
+    return lambda *args: sum(fnp.sum(fnp.sin(y)) for y in fg.tree.leaves(f(*args)) if y.dtype == np.float64)
+
+
 KEYS = np.asarray(fg.random.split(fg.random.key(0), N))
 ROWS = (real(N), real(T, N, seed=1))
 POSITIVE = np.abs(real(N)) + 1
@@ -145,6 +164,8 @@ LANES = {
     "roots": (fg.vmap(roots, (0, 1)), (POSITIVE, real(T, N))),
     "a loop that never ends for who is done": (fg.vmap(endless_unless_told), (np.arange(N),)),
     "branches": (fg.vmap(chosen, (0, 1)), ROWS),
+    "three branches": (fg.vmap(switched, (0, 1)), ROWS),
+    "branches until each is done": (fg.vmap(gcd), (np.arange(N) + 1, 7 * np.arange(N) % 12 + 1)),
     "one branch": (fg.vmap(one_branch, (0, 1, None)), (*ROWS, 3)),
     "random numbers": (fg.vmap(walk), (KEYS,)),
     "dtypes": (fg.vmap(mixed, (0, 1)), (real(N, dtype=np.float32), real(T, N))),
@@ -168,6 +189,9 @@ NOT = {
     "places": (lambda x: lax.fori_loop(0, 3, lambda i, x: x + fnp.arange(N), x), (real(N),)),
     "transposed": (lambda x: lax.fori_loop(0, 3, lambda i, x: x.T * 2, x), (real(N, N),)),
     "a shared parameter's gradient": (fg.grad(lambda a, c, xs: fnp.sum(fg.vmap(recurrence, (0, 1, None))(c, xs, a)[0])), (0.5, *ROWS)),
+    "branches of branches": (fg.vmap(lambda c: lax.fori_loop(0, 3, lambda i, c: lax.cond(
+        c > 0, lambda c: lax.cond(c > 1, fnp.sin, fnp.cos, c), fnp.exp, c), c)), (real(N),)),
+    "slices of what is in a body": (fg.grad(total(fg.vmap(nested))), (real(N),)),
     "no step": (fg.vmap(recurrence, (0, 1)), (real(N), real(0, N))),
 }
 
@@ -198,12 +222,8 @@ def test_each_lane_by_itself(name, monkeypatch):
     compare(f, *args, ulp=64, scale=1)
 
 
-def total(f):
-    return lambda *args: sum(fnp.sum(fnp.sin(y)) for y in fg.tree.leaves(f(*args)) if y.dtype == np.float64)
-
-
 @pytest.mark.parametrize("name", ["lanes in front", "a constant for each", "from the end", "three numbers, lanes last",
-                                  "matrices for each", "lanes along two axes as one", "branches", "a loop in a loop"])
+                                  "matrices for each", "lanes along two axes as one", "branches", "three branches"])
 def test_gradients(name):
     f, args = LANES[name]
     where = tuple(range(len(args)))
@@ -253,7 +273,7 @@ def test_the_schedule_and_the_source():
             for l in range(side):
                 lane = first + l
                 v2 = c0[l]
-                v3 = v2 * f64(0.5)
+                v3 = f64(0.5) * v2
                 v4 = v1 * s0 + lane
                 v5 = p1[v4]
                 v6 = v3 + v5

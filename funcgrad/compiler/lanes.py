@@ -78,7 +78,7 @@ class _Lanes(Statements):
             raise TooLarge
         self.along = {v: {x: d for d, x in enumerate(axes.labels(v)) if x in classes} for v in axes.of}
         """The axes of each variable that are lanes, by their class."""
-        self.structure = structure
+        self.given, structure = structure, of_one_lane(structure).loop
         if isinstance(structure, Loop):
             carried = structure.num_consts + structure.num_carry
             stacks = structure.body.outs[structure.num_carry:]
@@ -188,12 +188,14 @@ class _OneByOne(_Lanes):
         self.line("for lane in range(start, stop):")
         self.depth += 1
         self.coordinates = self.split("lane")
-        self.run(self.structure)
+        self.run(self.given)
         return self.rows(SIDES)
 
+    def loop(self, loop: Loop, inputs: list[list[str]], slices: list[Slices], stacks: list) -> list[list[str]]:
+        return super().loop(of_one_lane(loop).loop, inputs, slices, stacks)  # type: ignore[arg-type]
+
     def repeat(self, loop: While, inputs: list[list[str]]) -> list[list[str]]:
-        alone = of_one_lane(loop)
-        return super().repeat(loop if alone is None else alone.loop, inputs)
+        return super().repeat(of_one_lane(loop).loop, inputs)  # type: ignore[arg-type]
 
 
 class _SideBySide(_Lanes):
@@ -236,7 +238,7 @@ class _SideBySide(_Lanes):
 
     def whole_loop(self) -> None:
         """From the operands in memory to the results there."""
-        loop, count = self.structure, len(self.reads)
+        loop, count = self.given, len(self.reads)
         consts = loop.num_consts if isinstance(loop, Loop) else loop.cond_consts + loop.body_consts
         carried = consts + loop.num_carry if isinstance(loop, Loop) else count
         sources = [partial(self.load, slot) for slot in range(carried)]
@@ -310,6 +312,7 @@ class _SideBySide(_Lanes):
 
     def counted(self, loop: Loop, sources: Sequence[Source], slices: list[Slices], stacks: list) -> list[list[str]]:
         consts, state = sources[:loop.num_consts], self.state_of(loop.body.in_vars[loop.num_consts:], sources[loop.num_consts:])
+        loop = of_one_lane(loop).loop  # type: ignore[assignment]
         step, steps = next(self.names), self.word(loop.length)
         self.line(f"for {step} in range({steps}):")
         self.depth += 1
@@ -342,9 +345,9 @@ class _SideBySide(_Lanes):
     def repeated(self, loop: While, sources: Sequence[Source]) -> list[list[str]]:
         ends = loop.cond_consts, loop.cond_consts + loop.body_consts
         alone = of_one_lane(loop)
-        body = loop.body if alone is None else alone.loop.body
+        body = alone.loop.body
         variables = body.in_vars[loop.body_consts:]
-        number = None if alone is None else variables.index(alone.flag)
+        number = None if alone.flag is None else variables.index(alone.flag)
         state = self.state_of(variables, sources[ends[1]:], number)
         going, before = next(self.names), (self.flag, self.times)
         if number is not None:
