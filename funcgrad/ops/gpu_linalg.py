@@ -6,6 +6,7 @@ an answer gives NaN. What is not here (general eigenvalues, Schur forms, functio
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,17 @@ def _or_nan(xp: Any, function: Callable, x: Any) -> tuple:
         return tuple([xp.full_like(part, np.nan) for part in function(xp.eye(*x.shape, dtype=x.dtype))])
 
 
+def _of_finite(xp: Any, function: Callable, x: Any, read: Any) -> tuple:
+    """The same, and NaN for matrices with NaN or infinities in what is read of them, on which iterations need not end."""
+    if not x.size:
+        raise ThroughHost
+    good = xp.isfinite(read).all((-2, -1))[..., None, None]
+    if bool(good.all()):
+        return _or_nan(xp, function, x)
+    outs = _or_nan(xp, function, xp.where(good, x, xp.eye(*x.shape[-2:], dtype=x.dtype)))
+    return tuple([xp.where(good if out.ndim == x.ndim else good[..., 0], out, out.dtype.type(np.nan)) for out in outs])
+
+
 @computed_by_lapack
 def cholesky(xp: Any, x: Any) -> Any:
     return xp.tril(_or_nan(xp, lambda a: (xp.linalg.cholesky(a),), x)[0])
@@ -52,7 +64,8 @@ def cholesky(xp: Any, x: Any) -> Any:
 @computed_by_lapack
 def eigh(xp: Any, x: Any, *, lower: bool, vectors: bool) -> tuple:
     triangle = "L" if lower else "U"
-    return _or_nan(xp, lambda a: tuple(xp.linalg.eigh(a, triangle)) if vectors else (xp.linalg.eigvalsh(a, triangle),), x)
+    return _of_finite(xp, lambda a: tuple(xp.linalg.eigh(a, triangle)) if vectors else (xp.linalg.eigvalsh(a, triangle),), x,
+                      xp.tril(x) if lower else xp.triu(x))
 
 
 @computed_by_lapack
@@ -63,7 +76,7 @@ def svd(xp: Any, x: Any, *, full_matrices: bool, vectors: bool) -> tuple:
         u, s, vh = xp.linalg.svd(a, full_matrices)
         return s, u, vh
 
-    return _or_nan(xp, factors, x)
+    return _of_finite(xp, factors, x, x)
 
 
 @computed_by_lapack
@@ -84,7 +97,9 @@ def lu(eliminated: Callable, permutation: Callable) -> Callable:
             out, pivots = eliminated(xp, xp.array(x))
         else:
             import cupyx.scipy.linalg
-            out, pivots = _one_by_one(xp, lambda a: tuple(cupyx.scipy.linalg.lu_factor(a, check_finite=False)), x)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of singular matrices, whose solutions are inf or NaN
+                out, pivots = _one_by_one(xp, lambda a: tuple(cupyx.scipy.linalg.lu_factor(a, check_finite=False)), x)
         order = permutation(np, pivots.get(), permutation_size=x.shape[-2])
         return out, pivots.astype(np.int32), xp.asarray(order)
 
