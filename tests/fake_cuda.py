@@ -272,6 +272,6 @@ def install(monkeypatch, **options):
         cublas=types.SimpleNamespace(gemmEx=product("gemmEx"), gemmStridedBatchedEx=product("gemmStridedBatchedEx")))
     cuda.runtime._own.update(memcpyAsync=copy, streamSynchronize=synchronize, memcpyHostToDevice=1, memcpyDeviceToHost=2)
     monkeypatch.setattr(ptx, "entry", lambda source, capability: (source.encode(), "kernel"))
-    driver.drivers.clear()
+    monkeypatch.setattr(driver, "drivers", {})
     gpu.cupy = sys.modules["cupy"]
     return gpu
