@@ -466,6 +466,9 @@ def test_what_cupy_lacks_goes_through_the_host(monkeypatch):
     assert type(y) is CudaArray and fg.cuda.through_host() == {"sinh": "TypeError: no loop"}
     np.testing.assert_array_equal(np.asarray(y), np.sinh(W))
     devices.fallen_back.clear()
+    monkeypatch.setitem(cupy._own, "matmul", lambda *xs: (_ for _ in ()).throw(ImportError("libcublas.so.13 is not found")))
+    with pytest.raises(errors.DeviceError, match=r"(?s)dot_general: CuPy misses a library.*libcublas.*pip install"):
+        fnp.matmul(on(np.ones((2, 2, 2))), on(np.ones((2, 2, 2))))
 
 
 def test_cupy_has_the_special_functions_that_it_is_asked_for():

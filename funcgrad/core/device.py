@@ -321,7 +321,13 @@ def call(primitive: Primitive, buffers: Sequence[Any], params: dict, device: Dev
                 return _on_device(xp, impl(xp, *buffers, **params))
             except ThroughHost:
                 pass
-            except (NotImplementedError, AttributeError, TypeError, ValueError) as error:
+            except ImportError as error:
+                raise DeviceError(message(f"{primitive.name}: CuPy misses a library of CUDA", str(error), "the libraries that come "
+                                          "with the extra for CUDA", 'pip install "funcgrad[cuda13]"; fg.doctor() tells more'
+                                          )) from error
+            except (IndexError, MemoryError, DeviceError, xp.cuda.runtime.CUDARuntimeError):
+                raise  # the host would have no other answer, or should not be asked
+            except Exception as error:  # a dtype without a kernel, one that cannot be compiled ...
                 out = _through_host(xp, primitive, buffers, params)  # raises what is the user's mistake
                 fallen_back[primitive.name] = f"{type(error).__name__}: {error}"
                 return out
