@@ -381,6 +381,25 @@ def test_operations_equal_those_of_the_cpu(cupy, part):
     assert devices.fallen_back == fg.cuda.through_host() == {}
 
 
+@on_gpus
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_narrow_floats_stay_narrow(cupy, dtype):
+    """CuPy has loops of its own for bfloat16 in most functions, and takes float32 in others."""
+    devices.fallen_back.clear()
+    for operation in OPERATIONS:
+        if operation.float32 and any(np.asarray(x).dtype == np.float64 for x in operation.args) and not operation.name.startswith(CHOSEN):
+            args = [x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype == np.float64 else x for x in operation.args]
+            found = operation.function(*[on(x) if isinstance(x, np.ndarray) else x for x in args])
+            expected = operation.function(*[fnp.asarray(x) if isinstance(x, np.ndarray) else x for x in args])
+            for x, y in zip(fg.tree.leaves(found), fg.tree.leaves(expected), strict=True):
+                assert (x.shape, x.dtype) == (y.shape, y.dtype), operation
+                wide = np.complex128 if x.dtype.kind == "c" else np.float64
+                np.testing.assert_allclose(np.asarray(x).astype(wide), np.asarray(y).astype(wide), rtol=3e-2, atol=3e-2)
+    for f in (lambda key: random.gamma(key, dtype(2), (30,), dtype), lambda key: random.normal(key, (30,), dtype)):
+        np.testing.assert_allclose(np.asarray(f(on(KEY))).astype(float), np.asarray(f(fnp.asarray(KEY))).astype(float), rtol=2e-2)
+    assert devices.fallen_back == {}
+
+
 W, KEY = np.linspace(-1, 1, 12).reshape(3, 4), np.array([0, 3], np.uint32)
 DUPLICATES = np.array([2, 0, 2, 1])
 PROGRAMS = {
@@ -453,6 +472,25 @@ def test_a_model_trains_there(cupy):
     assert_there(found)
     for x, y in zip(fg.tree.leaves(found), fg.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=1e-5, atol=1e-6)
+
+
+EDGES = np.array([0.0, -0.0, 1.0, -1.5, 7.25, 1e17, -1e17, np.inf, -np.inf, np.nan, 5e-324])
+NUMBERS = np.array([0, 1, -1, 7, -7, 2 ** 62 + 1, -2 ** 62 - 1, 2 ** 63 - 1, -2 ** 63])
+
+
+@on_gpus
+@pytest.mark.parametrize("name", ["remainder", "fmod", "floor_divide", "logaddexp", "logaddexp2", "maximum", "minimum", "power", "arctan2", "hypot"])
+def test_arithmetic_at_the_edges(cupy, name):
+    for values in (EDGES, NUMBERS):
+        if values is NUMBERS and name in ("logaddexp", "logaddexp2", "power", "arctan2", "hypot"):
+            continue
+        x, y = (v.ravel() for v in np.meshgrid(values, values))
+        if values is NUMBERS:
+            x, y = x[y != -1], y[y != -1]  # where the quotient does not overflow
+        with np.errstate(all="ignore"):
+            expected = getattr(np, name)(x, y)
+        np.testing.assert_allclose(np.asarray(getattr(fnp, name)(on(x), on(y))), expected, rtol=1e-14, equal_nan=True)
+    np.testing.assert_array_equal(np.asarray(fnp.sign(on(EDGES))), np.sign(EDGES))
 
 
 def test_what_cupy_lacks_goes_through_the_host(monkeypatch):

@@ -322,9 +322,9 @@ def call(primitive: Primitive, buffers: Sequence[Any], params: dict, device: Dev
             except ThroughHost:
                 pass
             except ImportError as error:
-                raise DeviceError(message(f"{primitive.name}: CuPy misses a library of CUDA", str(error), "the libraries that come "
-                                          "with the extra for CUDA", 'pip install "funcgrad[cuda13]"; fg.doctor() tells more'
-                                          )) from error
+                raise DeviceError(message(
+                    f"{primitive.name}: CuPy misses a library of CUDA", str(error), "those that come with the extra for CUDA",
+                    'pip install "funcgrad[cuda13]"; fg.doctor() tells more')) from error
             except (IndexError, MemoryError, DeviceError, xp.cuda.runtime.CUDARuntimeError):
                 raise  # the host would have no other answer, or should not be asked
             except Exception as error:  # a dtype without a kernel, one that cannot be compiled ...
