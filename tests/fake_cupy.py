@@ -627,6 +627,13 @@ def as_strided(x, shape=None, strides=None):
     return device_array(np.lib.stride_tricks.as_strided(x.host, shape, strides, writeable=True), x.block)
 
 
+def broadcast_to(array, shape):
+    if type(array) is not ndarray:
+        raise TypeError(f"Argument 'array' has incorrect type (expected ndarray, got {type(array)})")
+    array.check()
+    return device_array(np.broadcast_to(array.host, shape), array.block)
+
+
 def lexsort(keys):
     if type(keys) is not ndarray or keys.ndim > 2:
         raise NotImplementedError("Keys with the rank of three or more is not supported in lexsort")
@@ -710,7 +717,7 @@ def errstate(*, linalg="ignore", divide=None, **others):
 # ---------------------------------------------------------------- modules
 
 
-OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "lexsort": lexsort,
+OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to, "lexsort": lexsort,
        "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
        "get_default_memory_pool": get_default_memory_pool, "ndarray": ndarray, "ufunc": ufunc,
        "asnumpy": lambda a, *_, **__: a.get() if type(a) is ndarray else np.asarray(a),

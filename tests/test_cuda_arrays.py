@@ -431,6 +431,7 @@ PROGRAMS = {
     "nothing": lambda: [fnp.sum(on(np.zeros((0, 3)))), lax.reduce_max(on(np.zeros((0, 3))), (0,)), fnp.sort(on(np.zeros(0))), on(np.zeros((0, 2))) @ on(np.ones((2, 3)))],
     "linear algebra": lambda: [fnp.linalg.inv(on(W[:, :3]) + 3 * fnp.eye(3)), fnp.linalg.solve(on(W[:, :3]) + 3 * fnp.eye(3), on(W)), fnp.linalg.det(on(W[:, :3]))],
     "a stack of large systems": lambda: fnp.linalg.solve(on(np.eye(20) + np.arange(800.0).reshape(2, 20, 20) / 800), on(np.ones((2, 20, 1)))),
+    "a singular matrix": lambda: [fnp.linalg.det(on(np.ones((3, 3)))), fnp.linalg.slogdet(on(np.zeros((2, 20, 20))))[1], fnp.linalg.svd(on(np.full((2, 2), np.nan)))[1]],
     "no Cholesky factor": lambda: fnp.linalg.cholesky(on(np.stack([np.eye(3), -np.eye(3)]))),
     "a callback": lambda: fg.pure_callback(np.cumsum, fg.ShapeDtypeStruct((12,), "float64"), on(W).ravel()),
     "numpy": lambda: [np.sin(on(W)), np.sum(on(W)), np.stack([on(W), on(W)])],

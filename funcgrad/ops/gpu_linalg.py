@@ -6,6 +6,7 @@ an answer gives NaN. What is not here (general eigenvalues, Schur forms, functio
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -30,23 +31,25 @@ def _one_by_one(xp: Any, function: Callable, *stacks: Any) -> tuple:
     return tuple([xp.stack(parts).reshape(*lead, *parts[0].shape) for parts in zip(*each, strict=True)])
 
 
-def _or_nan(xp: Any, function: Callable, x: Any) -> tuple:
+def _or_nan(xp: Any, function: Callable, x: Any, finite_only: bool = True) -> tuple:
     """What cuSOLVER gives, which says only when asked that it has failed, and NaN for those matrices for which it fails."""
     import cupyx
     if not x.size:
         raise ThroughHost
     try:
-        with cupyx.errstate(linalg="raise"):
-            return function(x)
+        if not finite_only or xp.isfinite(x).all():  # an iteration might not end
+            with cupyx.errstate(linalg="raise"):
+                return function(x)
+        raise np.linalg.LinAlgError
     except np.linalg.LinAlgError:
         if x.ndim > 2:
-            return _one_by_one(xp, lambda matrix: _or_nan(xp, function, matrix), x)
+            return _one_by_one(xp, lambda matrix: _or_nan(xp, function, matrix, finite_only), x)
         return tuple([xp.full_like(part, np.nan) for part in function(xp.eye(*x.shape, dtype=x.dtype))])
 
 
 @computed_by_lapack
 def cholesky(xp: Any, x: Any) -> Any:
-    return xp.tril(_or_nan(xp, lambda a: (xp.linalg.cholesky(a),), x)[0])
+    return xp.tril(_or_nan(xp, lambda a: (xp.linalg.cholesky(a),), x, False)[0])
 
 
 @computed_by_lapack
@@ -84,7 +87,9 @@ def lu(eliminated: Callable, permutation: Callable) -> Callable:
             out, pivots = eliminated(xp, xp.array(x))
         else:
             import cupyx.scipy.linalg
-            out, pivots = _one_by_one(xp, lambda a: tuple(cupyx.scipy.linalg.lu_factor(a, check_finite=False)), x)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a matrix may be singular
+                out, pivots = _one_by_one(xp, lambda a: tuple(cupyx.scipy.linalg.lu_factor(a, check_finite=False)), x)
         order = permutation(np, pivots.get(), permutation_size=x.shape[-2])
         return out, pivots.astype(np.int32), xp.asarray(order)
 
