@@ -27,6 +27,7 @@ from funcgrad.training.classifier import (
     objective,
 )
 from funcgrad.training.data import Dataset, UserError, load_dataset, standardisation
+from funcgrad.training.devices import chosen_device
 from funcgrad.training.loop import HAS_BAR, Record, fit
 from funcgrad.training.nonfinite import NonFiniteLossError
 from funcgrad.training.pipeline import from_arrays
@@ -51,6 +52,7 @@ examples:
   python -m funcgrad --model 128,64 --epochs 50 --save my.st         two hidden layers, another file
   python -m funcgrad --data iris.npz --model linear                  your data, softmax regression
   python -m funcgrad --load funcgrad-digits.safetensors --epochs 0   evaluate saved parameters
+  python -m funcgrad --device cuda                                   on a GPU (pip install "funcgrad[cuda13]")
   python -m funcgrad train --help                                    other models: images, text, sequences
 """
 
@@ -61,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["train"]:
             return program.main(arguments[1:], number)
-        return run(parse(arguments))
+        options = parse(arguments)
+        with chosen_device(options.device):
+            return run(options)
     except UserError as error:
         print(f"funcgrad: {error}", file=sys.stderr)
         return 2
@@ -83,6 +87,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--learning-rate", type=number(float, 0), metavar="X", help="size of the first steps; it falls to 0 along a "
         "cosine (default: " + ", ".join(f"{x:g} for {name}" for name, x in DEFAULT_LEARNING_RATES.items()) + ")")
     add("--optimizer", choices=tuple(OPTIMIZERS), default="adam", help="how steps are taken (default: adam)")
+    add("--device", default="cpu", metavar="NAME", help="where to compute: cpu (the default), cuda, cuda:1")
     add("--seed", type=number(int, 0), default=0, metavar="N", help="of the initial parameters and the order of the "
         "examples (default: 0)")
     add("--save", metavar="PATH", help="where to save the parameters (default: ./funcgrad-NAME.safetensors, with the "

@@ -98,16 +98,20 @@ class Jitted:
         self._known: dict[Any, Known] = {}
         self._last = NOTHING
         self._call: Callable = never
+        self._call_on_gpu: Callable = never
         self._short = not static and not donated and device is None
         self._hits = self._misses = 0
         self._traces = Traces(fun)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if devices.unusual and not _enabled.get():
-            return self._fun(*args, **kwargs)
+        call = self._call
+        if devices.unusual:
+            if not _enabled.get():
+                return self._fun(*args, **kwargs)
+            call = self._call_on_gpu if default_precision.get() is Precision.DEFAULT else never
         if current_trace.get() is not EVAL:
             return self._bind(args, kwargs)
-        result = None if devices.unusual else self._call(args, kwargs)
+        result = call(args, kwargs)
         if result is not None:
             self._hits += 1
             return result
@@ -129,8 +133,9 @@ class Jitted:
                                lambda: self._paths(args, kwargs)) if program.may_move(leaves) else None
         if device is not None:
             outs = program.run_on(device, leaves, borrowed, function)
-            if self._short and not borrowed and not devices.unusual:
-                self._call = program.call_on(device, known, leaves)
+            if self._short and not borrowed and statics is None:
+                self._call_on_gpu = program.call_on(device, known, leaves)
+                self._call = self._call_on_gpu
         else:
             outs = program.run(leaves, borrowed, function)
             if self._short and not borrowed and not devices.unusual:
@@ -221,7 +226,7 @@ class Jitted:
         self._programs.clear()
         self._known.clear()
         self._last = NOTHING
-        self._call = never
+        self._call = self._call_on_gpu = never
         self._hits = self._misses = 0
         self._traces.clear()
 
@@ -294,7 +299,7 @@ class Jitted:
                 self._programs.popitem(last=False)
                 self._known.clear()
                 self._last = NOTHING
-                self._call = never
+                self._call = self._call_on_gpu = never
         return program
 
     def _stage(self, avals: tuple, tree: Any, args: tuple, kwargs: dict) -> Program:

@@ -37,7 +37,7 @@ class Program:
     """
 
     __slots__ = ("jaxpr", "captured", "out_tree", "device", "donated", "executable", "on_gpus", "returned", "join", "_call",
-                 "_avals")
+                 "_avals", "_on_gpu")
 
     def __init__(self, jaxpr: Jaxpr, captured: list[Any], out_tree: Any, device: Device | None = None):
         self.jaxpr, self.captured, self.out_tree, self.device = jaxpr, captured, out_tree, device
@@ -48,6 +48,7 @@ class Program:
         self.returned: frozenset[int] = frozenset()
         self._call: Callable | None = None
         self._avals: list[ShapedArray] = []
+        self._on_gpu: dict[int, tuple[Sequence[ShapedArray], Callable]] = {}
 
     def compile(self) -> compiler.Executable:
         with quiet():
@@ -134,9 +135,13 @@ class Program:
         return device
 
     def call_on(self, device: Device, known: Known, leaves: Sequence[DeviceArray]) -> Callable:
-        """The shortest way to call it on a GPU with arguments like these, as ``call`` is on the processor."""
+        """The shortest way to call it on a GPU with arguments like these, of which one is there, as ``call`` is elsewhere."""
         avals = [x.aval for x in leaves]
-        return self.on_gpus[device.id].call_for(avals, None if known.flat >= 0 else known.split, self.join) or never
+        found, call = self._on_gpu.get(device.id, ((), never))
+        if len(found) != len(avals) or any(map(operator.is_not, avals, found)):
+            call = self.on_gpus[device.id].call_for(avals, None if known.flat >= 0 else known.split, self.join) or never
+            self._on_gpu[device.id] = avals, call
+        return call if CudaArray in map(type, leaves) else never
 
     def run_on(self, device: Device, leaves: Sequence[DeviceArray], borrowed: Sequence[int],
                function: str = "") -> list[DeviceArray]:
@@ -212,7 +217,7 @@ def borrow(leaves: list[Any]) -> list[int]:
     borrowed = []
     for i, x in enumerate(leaves):
         kind = type(x)
-        if kind is DeviceArray:
+        if kind is DeviceArray or kind is CudaArray:
             continue
         if kind is np.ndarray and is_supported(x.dtype):
             value = leaves[i] = DeviceArray(x)

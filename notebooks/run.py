@@ -2,14 +2,15 @@
 
     python notebooks/run.py            all of them
     python notebooks/run.py 02 05      those whose names begin so
+    python notebooks/run.py --device cuda 02    on a GPU; what it shows there is not stored
 
 In: ``notebooks/*.ipynb``, and the library in this checkout. Out: the same files, with the outputs of this run. A cell with the
 tag "volatile" runs, but what it shows (times, the path of a cache) is not stored.
 """
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -28,9 +29,11 @@ def notebooks(*prefixes: str) -> list[Path]:
     return [path for path in sorted(FOLDER.glob("*.ipynb")) if path.name.startswith(prefixes or "")]
 
 
-def executed(path: Path) -> nbformat.NotebookNode:
+def executed(path: Path, device: str = "cpu") -> nbformat.NotebookNode:
     """The notebook with the outputs of a new run in a kernel of its own, stripped. Raises CellExecutionError if a cell does."""
     notebook = nbformat.read(path, as_version=4)
+    if device != "cpu":
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import funcgrad\nfuncgrad.set_default_device({device!r})"))
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             "IPYTHONDIR": folder, "JUPYTER_RUNTIME_DIR": folder, "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -76,12 +79,17 @@ def _output(output: nbformat.NotebookNode, count: int) -> nbformat.NotebookNode:
     return output
 
 
-def main(*prefixes: str) -> None:
-    for path in notebooks(*prefixes):
-        notebook = executed(path)
-        nbformat.write(notebook, path)
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Runs the notebooks and writes them back.")
+    parser.add_argument("prefixes", nargs="*", help="beginnings of names; all notebooks without any")
+    parser.add_argument("--device", default="cpu", help="where new arrays are made: cpu, cuda")
+    given = parser.parse_args(arguments)
+    for path in notebooks(*given.prefixes):
+        notebook = executed(path, given.device)
+        if given.device == "cpu":
+            nbformat.write(notebook, path)
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -9,6 +9,7 @@ when the graph is launched. ``Gpu`` counts what happens, and injects failures:
 """
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 import types
@@ -187,6 +188,17 @@ def words(address):
 # ---------------------------------------------------------------- memory
 
 
+def device_bytes(address, size):
+    block = block_at(address)
+    at = address - block.ptr
+    assert at + size <= block.size
+    return block.raw[at:at + size]
+
+
+def host_bytes(address, size):
+    return np.frombuffer((ctypes.c_char * size).from_address(address), np.uint8)
+
+
 class UnownedMemory:
     """Memory at an address that is another's; ``ptr`` is that of the allocation, from which the stand-in counts."""
 
@@ -227,25 +239,20 @@ def install(monkeypatch, **options):
 
     def product(name):
         def call(*args):
-            fixed = tuple(args)
-            alpha, beta = (6, 13) if name == "gemmEx" else (6, 15)
-            factors = {i: np.ctypeslib.as_array((np.ctypeslib.ctypes.c_char * 16).from_address(args[i])).copy() for i in (alpha, beta)}
-            given = [factors[i].ctypes.data if i in factors else x for i, x in enumerate(fixed)]
+            """Factors are read from the host when the product is asked for."""
+            factors = {i: host_bytes(args[i], 16).copy() for i in (6, 13 if name == "gemmEx" else 15)}
+            given = [factors[i].ctypes.data if i in factors else x for i, x in enumerate(args)]
             gpu.issue(lambda: (factors, getattr(cublas, name)(*given)))
+
         return call
 
     def copy(dst, src, size, kind, stream):
         gpu.may_not_capture()
-        assert stream == gpu.stream().ptr and kind in (1, 2)
+        assert stream == gpu.stream().ptr and kind in (1, 2, 3)
         gpu.writes, gpu.reads = gpu.writes + (kind == 1), gpu.reads + (kind == 2)
-        block = block_at(dst if kind == 1 else src)
-        at = (dst if kind == 1 else src) - block.ptr
-        assert at + size <= block.size
-        host = np.frombuffer((np.ctypeslib.ctypes.c_char * size).from_address(src if kind == 1 else dst), np.uint8)
-        if kind == 1:
-            block.raw[at:at + size] = host
-        else:
-            host[...] = block.raw[at:at + size]
+        source, target = (host_bytes(address, size) if on_host else device_bytes(address, size)
+                          for address, on_host in ((src, kind == 1), (dst, kind == 2)))
+        target[...] = source
 
     def synchronize(stream):
         gpu.may_not_capture()

@@ -3,19 +3,22 @@
 In: a source. Out: a ``Block``, which runs a grid of blocks, each of as many threads of Python's as the GPU would have. What LLVM
 calls for NVIDIA's processors, such as a shuffle, is answered by them; shared memory is a variable of the module.
 
-    Block(source).run([x, y], rows=3, chunk=1, team=32, size=64)
+    Block(source).run([x.ctypes.data, y.ctypes.data], sizes=[100], rows=3, chunk=1, team=32)
 """
 from __future__ import annotations
 
 import ctypes
 import re
 import threading
+from collections.abc import Sequence
 
 import llvmlite.binding as llvm
 import numpy as np
+from simt_program import Program
 
 from funcgrad.compiler import kernel
 from funcgrad.compiler.cuda import ptx
+from funcgrad.compiler.nodes import Step
 
 
 class Block:
@@ -25,6 +28,7 @@ class Block:
         module, name = ptx.optimised(source, "sm_80")
         text = re.sub(r"^target .*$|ptx_kernel | addrspace\(\d\)", "", str(module), flags=re.MULTILINE)
         text = re.sub(r"@llvm\.nvvm\.([a-z0-9_.]+)", lambda found: f"@block_{found[1].replace('.', '_')}_{id(self)}", text)
+        self.together = "_sync_" in text  # threads that never wait for each other may run one after the other
         number, self.local = ctypes.c_int32, threading.local()
         self.box = np.zeros(256, np.int32)
         answers = {
@@ -54,22 +58,31 @@ class Block:
         self.warp().wait()
         return found
 
-    def run(self, arrays: list[np.ndarray], rows: int, chunk: int, team: int, size: int, together: bool = True) -> None:
-        """A grid of just enough blocks and one more; threads that need each other run together."""
-        addresses = np.array([a.ctypes.data for a in arrays])
-        self.size = size
+    def run(self, pointers: Sequence[int], sizes: Sequence[int], rows: int, chunk: int, team: int) -> None:
+        """A grid of just enough blocks and one more."""
+        addresses, numbers = np.array(pointers, np.int64), np.array([*sizes, 0], np.int64)
+        self.size = max(team, 64)
 
         def thread(i: int) -> None:
             self.local.thread = i
-            self.function(addresses.ctypes.data, 0, rows, chunk, team)
+            self.function(addresses.ctypes.data, numbers.ctypes.data, rows, chunk, team)
 
-        for self.number in range(-(-rows // chunk) * team // size + 2):
-            self.barrier = threading.Barrier(size, timeout=60)
-            self.warps = [threading.Barrier(32, timeout=60) for _ in range(size // 32)]
-            threads = [threading.Thread(target=thread, args=(i,)) for i in range(size)] if together else []
+        for number in range(-(-rows // chunk) * team // self.size + 2):
+            self.number = number
+            self.barrier = threading.Barrier(self.size, timeout=60)
+            self.warps = [threading.Barrier(32, timeout=60) for _ in range(self.size // 32)]
+            threads = [threading.Thread(target=thread, args=(i,)) for i in range(self.size)] if self.together else []
             for each in threads:
                 each.start()
             for each in threads:
                 each.join()
-            for i in range(0 if together else size):
+            for i in range(0 if self.together else self.size):
                 thread(i)
+
+
+class Optimised(Program):
+    """A schedule whose kernels are run so."""
+
+    def kernel(self, step: Step) -> None:
+        k = step.kernel
+        Block(k.source).run([self.address(v) for v in k.operands], k.sizes, k.rows, k.chunk, k.team)

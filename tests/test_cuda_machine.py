@@ -11,7 +11,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
-from funcgrad.compiler.cuda import driver, machine
+from funcgrad.compiler.cuda import driver, frame, image
 from funcgrad.errors import DeviceError, DonatedBufferError
 
 GPU = "cuda:0"
@@ -102,14 +102,14 @@ def test_programs(gpu, name):
     ("products of slices", 9, 6, 3)])
 def test_loops_that_are_too_long_to_be_unrolled(gpu, monkeypatch, name, unrolled, launches, replays):
     """They have one graph for some iterations at a time; products of slices are launched one by one."""
-    monkeypatch.setattr(machine, "UNROLLED", unrolled)
+    monkeypatch.setattr(image, "UNROLLED", unrolled)
     counts = equal_on_both(gpu, *PROGRAMS[name])
     assert counts[-1] == [launches, 0, replays, 0]
 
 
 def test_a_state_that_products_swap_in_a_long_loop(gpu, monkeypatch):
     """Its places are exchanged, so there are two graphs of an iteration."""
-    monkeypatch.setattr(machine, "UNROLLED", 1)
+    monkeypatch.setattr(image, "UNROLLED", 1)
     counts = equal_on_both(gpu, lambda c: fg.lax.fori_loop(0, 5, lambda i, c: fnp.tanh(c @ M), c), (M,))
     assert counts[-1][:2] == [0, 0]
 
@@ -137,13 +137,29 @@ def test_products_have_a_graph_for_each_place_of_their_operands(gpu):
 
 
 def test_graphs_are_bounded(gpu, monkeypatch):
-    monkeypatch.setattr(machine, "VARIANTS", 3)
+    monkeypatch.setattr(frame, "VARIANTS", 3)
     f = fg.jit(lambda x: x @ x)
     places = [put(M) for _ in range(6)]
     for x in (*places, *places):
         f(x)
-    frame, = fg.tree.leaves(list(_executable(f).frames.values()))
-    assert sum(map(len, frame.graphs.values())) == 3
+    one, = fg.tree.leaves(list(_executable(f).frames.values()))
+    assert sum(map(len, one.graphs.values())) == 3
+
+
+def test_operands_whose_places_keep_changing_are_brought_to_one(gpu, monkeypatch):
+    monkeypatch.setattr(frame, "VARIANTS", 2)
+    f = fg.jit(lambda x, y: (x @ y, fnp.sin(x)))
+    kept, y = [], put(M)
+    for k in range(8):
+        x = put(M + k)
+        before = happened(gpu)
+        kept.append((x, f(x, y)))
+        np.testing.assert_allclose(np.asarray(kept[-1][1][0]), (M + k) @ M, rtol=1e-12)
+    assert (happened(gpu) - before).tolist() == [0, 0, 1, 0]
+    for k, (x, (product, sine)) in enumerate(kept):
+        np.testing.assert_allclose(np.asarray(product), (M + k) @ M, rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(sine), np.sin(M + k), rtol=1e-14)
+        np.testing.assert_array_equal(np.asarray(x), M + k)
 
 
 def _executable(f):

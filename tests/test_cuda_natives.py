@@ -138,11 +138,16 @@ def test_the_largest_elements(dtype):
     check(lambda x: lax.top_k(x, 3), x[:, :9], teams=[1])
 
 
-def test_sorting_of_short_lines():
+def test_sorting():
     x = np.round(values((4, 12), special=True))
     check(lambda x: fnp.sort(x, 1), x, teams=[1])
     check(lambda x: fnp.argsort(x, 1), x, teams=[1])
-    assert schedule(fg.make_jaxpr(fnp.sort)(np.zeros(100)), "cuda").steps[-1].kind == "host"
+    for dtype in ("float64", "float32", "uint64", "int8", BFLOAT16, "bool"):
+        x = values((1, 77), dtype, special=dtype in ("float32", "float64"))
+        x = np.round(x * 2) if dtype == "float64" else x
+        check(lambda x: lax.sort((x, fnp.arange(77)[None]), dimension=1), x, teams=[256])
+    check(lambda x: fnp.sort(x, 0), np.round(values((33, 2), special=True)), teams=[256])
+    assert schedule(fg.make_jaxpr(fnp.sort)(np.zeros(3000)), "cuda").steps[-1].kind == "host"
 
 
 # ---------------------------------------------------------------- computed places
@@ -316,7 +321,7 @@ def test_small_matrices_and_draws():
 
 @pytest.mark.parametrize(("dtype", "shape", "order"), [
     ("float32", (40, 70), (1, 0)), ("float64", (3, 33, 34), (0, 2, 1)), ("uint8", (65, 70), (1, 0)),
-    ("complex128", (9, 40), (1, 0)), (BFLOAT16, (2, 33, 35), (2, 0, 1))])
+    ("complex128", (9, 120), (1, 0)), (BFLOAT16, (2, 33, 35), (2, 0, 1))])
 def test_copies_by_tiles(dtype, shape, order):
     x = values(shape, dtype)
     kernel = transposing.blocked_copy([shape[d] for d in order], [x.strides[d] // x.itemsize for d in order], x.dtype)
@@ -326,6 +331,7 @@ def test_copies_by_tiles(dtype, shape, order):
 
 def test_copies_that_need_no_tiles():
     assert transposing.blocked_copy((3, 1000), (1, 3), np.dtype("float32")) is None
+    assert transposing.blocked_copy((10000, 6, 6), (36, 1, 6), np.dtype("float64")) is None
     assert transposing.blocked_copy((1000, 1000), (1000, 1), np.dtype("float32")) is None
 
 
@@ -343,6 +349,7 @@ PROGRAMS = {
     "positions": (partial(fnp.argmax, axis=0), ("float32", 10**7)),
     "transpose": (lambda x: x.T, ("bfloat16", 4096, 4096)),
     "top": (lambda x: lax.top_k(x, 50), ("float32", 16, 50000)),
+    "sort": (fnp.argsort, ("float32", 64, 2000)),
     "pad": (lambda x: fnp.pad(x, ((1, 2), (0, 3))), ("float32", 100, 100)),
     "pooling": (fg.grad(lambda x: lax.reduce_window(x, np.float32(-np.inf), lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME").sum()),
                 ("float32", 8, 28, 28, 32)),

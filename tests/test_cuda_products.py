@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 
+import fake_cuda
 import numpy as np
 import pytest
 from fake_cublas import FakeCublas, rounded
@@ -191,6 +192,26 @@ def test_the_default_precision_is_part_of_a_program():
     assert np.abs(found - x @ x).max() > 1e-4
 
 
+def test_a_jitted_function_on_a_gpu_has_a_program_for_each_precision(monkeypatch):
+    fake_cuda.install(monkeypatch)
+    x = random(64, 64)
+    there, f = fg.device_put(x, "cuda:0"), fg.jit(lambda x: x @ x)
+    for _ in range(3):
+        np.testing.assert_allclose(np.asarray(f(there)), x @ x, rtol=1e-5, atol=1e-5)
+        with fg.default_matmul_precision("high"):
+            np.testing.assert_allclose(np.asarray(f(there)), rounded(x) @ rounded(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_convolution_on_a_gpu(monkeypatch):
+    fake_cuda.install(monkeypatch)
+    x, w = random(2, 6, 6, 3, dtype=BF16), random(3, 3, 3, 4, dtype=BF16)
+    loss = fg.jit(fg.grad(lambda w, x: fnp.sum(fnp.tanh(lax.conv_general_dilated(
+        x, w, (2, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")).astype(F32))), (0, 1)))
+    for found, wanted in zip(loss(*[fg.device_put(v, "cuda:0") for v in (w, x)]), loss(w, x), strict=True):
+        assert found.device == "cuda:0" and found.dtype == BF16
+        np.testing.assert_allclose(np.asarray(found).astype(F64), np.asarray(wanted).astype(F64), rtol=0.1, atol=0.1)
+
+
 def test_convolutions_have_a_precision():
     x, w = random(2, 6, 6, 3), random(3, 3, 3, 4)
     f = lambda w, x: fnp.sum(fnp.sin(lax.conv_general_dilated(  # noqa: E731
@@ -218,6 +239,7 @@ GEOMETRIES = [
     (2, (4, 4), 5, 1, (3, 2), 2, (1, 2), ((1, 1), (1, 0)), (1, 1)),
     (2, (3, 2, 3), 1, 2, (2, 2, 2), 3, (1, 2, 1), ((1, 1), (1, 0), (0, 0)), (1, 1, 1)),
     (2, (3, 4), 2, 9, (1, 1), 8, (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    (2, (3, 4), 2, 10, (2, 1), 8, (1, 1), ((1, 0), (0, 0)), (1, 1)),
 ]
 
 

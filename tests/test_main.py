@@ -182,6 +182,8 @@ def test_data_that_cannot_be_used(here, capsys, arrays, error):
 
 @pytest.mark.parametrize("arguments, error", [
     (["--data", "absent.npz"], r"absent\.npz: No such file or directory"),
+    (["--device", "tpu"], r"--device: there is no such device; found: 'tpu'; expected: 'cpu', 'cuda'"),
+    (["train", "clipping", "--device", "tpu"], "--device: there is no such device; found: 'tpu'"),
     (["--data", "text.npz"], r"text\.npz: not an \.npz file"),
     (["--data", "one.npy"], r"one\.npy: one array without a name"),
     (["--data", "."], r"\.: Is a directory"),

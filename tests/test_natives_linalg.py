@@ -94,3 +94,15 @@ def test_large_matrices_are_computed_on_one_thread_which_is_undone():
     s = a @ a.swapaxes(-1, -2)
     check(lambda x, y: (L.solve(x, y), L.cholesky(y), L.eigh(y)[0], L.svdvals(x), L.qr(x).R), a, s, tolerance=1e-9, host=True)
     assert library.scipy_openblas_get_num_threads64_() == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize("name", ["svd", "svdvals", "pinv", "det", "cond"])
+def test_infinities_end(name, dtype):
+    """LAPACK's search for singular values does not end where an element is infinite."""
+    x = (np.random.default_rng(0).standard_normal((2, 4, 4)) + 4 * np.eye(4)).astype(dtype)
+    x[0, 1, 0] = np.inf
+    f = getattr(fnp.linalg, name)
+    for found in (fg.tree.leaves(f(x)), fg.tree.leaves(fg.jit(f)(x))):
+        for out in found:
+            assert not np.isfinite(np.asarray(out)[0]).all() and np.isfinite(np.asarray(out)[1]).all()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from funcgrad.compiler.expressions import combination
+from funcgrad.compiler.lending import unlent
 from funcgrad.compiler.small import LARGEST, TooLarge
 from funcgrad.compiler.view import View, row_major
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var
@@ -39,8 +40,10 @@ class Axes:
         self.sizes: list[int] = []
         self.mixed: set[int] = set()
         self.of: dict[Var, list[int | None]] = {}
+        self.constants: set[Atom] = set()
+        """Known arrays: their elements are in the text of a kernel. Their axes are no lanes."""
         self.flags: list[Var] = []
-        """By which a lane ends alone."""
+        """By which a lane ends alone, or takes a branch."""
 
     def find(self, label: int) -> int:
         while self.parent[label] != label:
@@ -53,6 +56,8 @@ class Axes:
             return []
         if atom not in self.of:
             self.of[atom] = [None if n == 1 else self.new(n) for n in atom.aval.shape]  # type: ignore[index]
+            if atom in self.constants:
+                self.mixed.update([x for x in self.of[atom] if x is not None])  # type: ignore[index]
         return [None if x is None else self.find(x) for x in self.of[atom]]  # type: ignore[index]
 
     def new(self, size: int) -> int:
@@ -93,17 +98,19 @@ class Axes:
                     self.join(x, y)
             return
         alone = of_one_lane(structure)
-        if alone is not None:
-            structure = alone.loop
-            self.flags.append(alone.flag)
-            for equation in alone.marks:
-                self.equation(equation)
-            for x, y in alone.choices:
-                self.join(x, y)
+        structure = alone.loop
+        self.flags += alone.tested
+        for equation in alone.marks:
+            self.equation(equation)
+        for x, y in alone.choices:
+            self.join(x, y)
         body = structure.body
         self.program(body)
-        carried = body.in_vars[structure.num_consts:] if isinstance(structure, Loop) else body.in_vars[structure.body_consts:]
-        for v, out in zip(carried, body.outs, strict=False):
+        if isinstance(structure, Loop):
+            carried = body.in_vars[structure.num_consts:structure.num_consts + structure.num_carry]
+        else:
+            carried = body.in_vars[structure.body_consts:]
+        for v, out in zip(carried, body.outs, strict=False):  # behind them are slices of results
             self.join(v, out)
         if isinstance(structure, While):
             self.program(structure.condition)
@@ -113,15 +120,18 @@ class Axes:
         else:
             operands = body.in_vars
         if inputs is not None:
-            for x, y in itertools.chain(zip(inputs, operands, strict=True),
+            if isinstance(structure, Loop):
+                operands = operands[:structure.num_consts + structure.num_carry]
+            if len(outs) != len(carried) or any(x not in self.constants for x in inputs[len(operands):]):  # type: ignore[arg-type]
+                raise TooLarge  # slices of what is in a body
+            for x, y in itertools.chain(zip(inputs, operands, strict=False),
                                         zip(outs, carried, strict=True)):  # type: ignore[arg-type]
                 self.join(x, y)
 
     def program(self, jaxpr: Jaxpr) -> None:
-        for v in (*jaxpr.in_vars, *jaxpr.const_vars):
+        self.constants.update(jaxpr.const_vars)
+        for v in jaxpr.in_vars:
             self.labels(v)
-        for v in jaxpr.const_vars:
-            self.mix(v)
         for equation in jaxpr.equations:
             self.equation(equation)
 
@@ -200,34 +210,38 @@ def moved_view(source: Atom, equation: Equation) -> View:
 
 
 class OneLane(NamedTuple):
-    """A loop as a lane runs it that may stop before the others."""
+    """A loop as a lane runs it."""
 
-    loop: While
-    flag: Var
-    """The part of the state that says for each lane whether it goes on."""
+    loop: While | Loop
+    flag: Var | None
+    """The part of the state that says for each lane whether it goes on; None if all stop together."""
+    tested: tuple[Var, ...]
+    """Values by which each lane goes its way: their axes are lanes."""
     marks: tuple[Equation, ...]
-    """What repeats the flag."""
+    """What is made of them, to choose by."""
     choices: tuple[tuple[Atom, Atom], ...]
-    """A flag, or what repeats it, and what it chooses: they must lie in the same lanes."""
+    """What chooses, and what is chosen: they must lie in the same lanes."""
 
 
-def of_one_lane(loop: While | Loop) -> OneLane | None:
-    """The loop for one lane; None if its lanes stop together.
+def of_one_lane(loop: While | Loop) -> OneLane:
+    """The loop for one lane.
 
     A batch goes on while any of its lanes does. A lane may stop before the others only if it keeps its state from then on:
     if its flag is never set again, and every other part of the state is a choice, by the flag, between old and new. The new
     one is then all that the lane's own loop computes. Where a batch lends values to the lanes that are done, that too is a
     choice by the flag.
     """
-    if not isinstance(loop, While):
-        return None
-    number = _flag(loop.condition, loop.cond_consts)
-    if number is None:
-        return None
-    key = ("of one lane", loop.condition, number)
+    key = ("of one lane", loop.condition, loop.cond_consts) if isinstance(loop, While) else ("of one lane",)
     if key not in loop.body.cache:
-        loop.body.cache[key] = _of_one_lane(loop, number)
-    return loop.body.cache[key]
+        number = _flag(loop.condition, loop.cond_consts) if isinstance(loop, While) else None
+        alone = None if number is None else _ending_alone(loop, number)  # type: ignore[arg-type]
+        alone = alone or OneLane(loop, None, (), (), ())
+        body = unlent(alone.loop.body)
+        loop.body.cache[key] = OneLane(
+            replace(alone.loop, body=body.jaxpr), alone.flag, (*alone.tested, *body.tested), (*alone.marks, *body.marks),
+            (*alone.choices, *body.choices))
+    found = loop.body.cache[key]
+    return found if isinstance(loop, While) else found._replace(loop=replace(loop, body=found.loop.body))
 
 
 def _flag(condition: Jaxpr, consts: int) -> int | None:
@@ -245,7 +259,7 @@ def _flag(condition: Jaxpr, consts: int) -> int | None:
     return state.index(equation.inputs[0])  # type: ignore[arg-type]
 
 
-def _of_one_lane(loop: While, number: int) -> OneLane | None:
+def _ending_alone(loop: While, number: int) -> OneLane | None:
     body, state = loop.body, loop.body.in_vars[loop.body_consts:]
     made_by = {v: equation for equation in body.equations for v in equation.outs}
     flags: set[Atom] = {state[number]}
@@ -275,8 +289,8 @@ def _of_one_lane(loop: While, number: int) -> OneLane | None:
         return None
     alone = body.replace(equations=tuple(equations), outs=tuple([new.get(x, x) for x in body.outs]))
     condition = loop.condition.replace(equations=(), outs=(loop.condition.in_vars[loop.cond_consts + number],))
-    return OneLane(While(condition, prune(alone)[0], loop.cond_consts, loop.body_consts), state[number], tuple(marks),
-                   tuple(choices))
+    return OneLane(While(condition, prune(alone)[0], loop.cond_consts, loop.body_consts), state[number],
+                   (state[number],), tuple(marks), tuple(choices))
 
 
 def _chosen_by(equation: Equation, flags: set[Atom]) -> bool:

@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 
 from funcgrad.compiler.codegen import CHUNK
-from funcgrad.compiler.expressions import computed
+from funcgrad.compiler.expressions import stored
 from funcgrad.compiler.lane_axes import Axes, moved_view, of_one_lane
 from funcgrad.compiler.natives import NativeKernel
-from funcgrad.compiler.small import STEPS, Statements, TooLarge, joined
+from funcgrad.compiler.small import STEPS, Slices, Statements, TooLarge, joined
 from funcgrad.compiler.view import View, row_major
 from funcgrad.core.jaxpr import Atom, Equation, Jaxpr, Literal, Var, is_effect
 from funcgrad.core.primitive import Kind
@@ -60,7 +60,7 @@ def lane_kernel(structure: Any, reads: Sequence[View], writes: Sequence[View], v
 
     Without ``vectors`` each lane is on its own, with its state in variables, as a thread of a GPU wants it.
     """
-    if isinstance(structure, Choice) or not all(view.buffer.size for view in (*reads, *writes)):
+    if isinstance(structure, Choice) or not all(math.prod(view.shape) for view in (*reads, *writes)):
         return None
     try:
         return (_SideBySide if vectors else _OneByOne)(structure, reads, writes).kernel()
@@ -78,7 +78,7 @@ class _Lanes(Statements):
             raise TooLarge
         self.along = {v: {x: d for d, x in enumerate(axes.labels(v)) if x in classes} for v in axes.of}
         """The axes of each variable that are lanes, by their class."""
-        self.structure = structure
+        self.given, structure = structure, of_one_lane(structure).loop
         if isinstance(structure, Loop):
             carried = structure.num_consts + structure.num_carry
             stacks = structure.body.outs[structure.num_carry:]
@@ -93,7 +93,7 @@ class _Lanes(Statements):
         self.groups = self.grouped(classes, axes.sizes)
 
     def grouped(self, classes: list[int], sizes: list[int]) -> list[tuple[int, list[int]]]:
-        """The lanes as few axes, the longest last: the size of each and its stride in each operand."""
+        """The lanes as few axes: the size of each and its stride in each operand. The last one moves fastest."""
         strides = {x: [self.stride(slot, x) for slot in range(len(self.inside))] for x in classes}
         groups: list[tuple[int, list[int]]] = []
         for x in sorted(classes, key=lambda x: -max(strides[x])):
@@ -101,7 +101,7 @@ class _Lanes(Statements):
                 groups[-1] = groups[-1][0] * sizes[x], strides[x]
             else:
                 groups.append((sizes[x], strides[x]))
-        return sorted(groups, key=lambda group: group[0])
+        return groups
 
     def stride(self, slot: int, which: int) -> int:
         axis = self.along.get(self.inside[slot], {}).get(which)  # type: ignore[call-overload]
@@ -188,12 +188,14 @@ class _OneByOne(_Lanes):
         self.line("for lane in range(start, stop):")
         self.depth += 1
         self.coordinates = self.split("lane")
-        self.run(self.structure)
+        self.run(self.given)
         return self.rows(SIDES)
 
+    def loop(self, loop: Loop, inputs: list[list[str]], slices: list[Slices], stacks: list) -> list[list[str]]:
+        return super().loop(of_one_lane(loop).loop, inputs, slices, stacks)  # type: ignore[arg-type]
+
     def repeat(self, loop: While, inputs: list[list[str]]) -> list[list[str]]:
-        alone = of_one_lane(loop)
-        return super().repeat(loop if alone is None else alone.loop, inputs)
+        return super().repeat(of_one_lane(loop).loop, inputs)  # type: ignore[arg-type]
 
 
 class _SideBySide(_Lanes):
@@ -209,6 +211,9 @@ class _SideBySide(_Lanes):
         self.flag: str | None = None
         """The list that says which lanes go on, inside of a loop that lanes leave one by one."""
         size, _ = self.groups[-1]
+        if len(self.groups) > 1 and (size < FEWEST or any(
+                0 < strides[slot] < self.groups[-1][1][slot] for _, strides in self.groups for slot in self.stacked)):
+            raise TooLarge  # vectors would be short, or read lines of the cache for one number each
         if len(self.groups) == 1:
             self.line("for first in range(start, stop, WIDTH):")
             self.depth += 1
@@ -224,7 +229,8 @@ class _SideBySide(_Lanes):
         self.whole_loop()
         if len(self.groups) > 1:
             self.line("first = first + side")
-        far = sum(self.operand(slot).buffer.nbytes for slot in self.stacked) > FAR
+        stacks = [self.operand(slot) for slot in self.stacked]
+        far = sum(math.prod(view.shape) * view.buffer.dtype.itemsize for view in stacks) > FAR
         width = max((FAR_STATE if far else STATE) // 8 // (1 << max(len(self.lists) - 1, 0).bit_length()), FEWEST)
         self.head += self.lists
         kernel = self.rows(width if far else STACK_SIDES if self.stacked else SIDES)
@@ -232,12 +238,12 @@ class _SideBySide(_Lanes):
 
     def whole_loop(self) -> None:
         """From the operands in memory to the results there."""
-        loop, count = self.structure, len(self.reads)
+        loop, count = self.given, len(self.reads)
         consts = loop.num_consts if isinstance(loop, Loop) else loop.cond_consts + loop.body_consts
         carried = consts + loop.num_carry if isinstance(loop, Loop) else count
         sources = [partial(self.load, slot) for slot in range(carried)]
         if isinstance(loop, Loop):
-            slices = [self.sliced(slot) for slot in range(carried, count)]
+            slices = [self.slices(slot) for slot in range(carried, count)]
             stacks = [self.sliced(slot) for slot in range(count + loop.num_carry, len(self.inside))]
             outs = self.counted(loop, sources, slices, stacks)
         else:
@@ -257,7 +263,7 @@ class _SideBySide(_Lanes):
     def new_list(self, dtype: np.dtype) -> str:
         """An element of a new list, in a lane."""
         slot = len(self.inside) + len(self.lists)
-        self.lists.append(f"c{len(self.lists)} = local_{computed(dtype)}(WIDTH, {slot})")
+        self.lists.append(f"c{len(self.lists)} = local_{stored(dtype)}(WIDTH, {slot})")
         return f"c{len(self.lists) - 1}[l]"
 
     def kept(self, v: Var, names: list[str]) -> list[str]:
@@ -275,7 +281,7 @@ class _SideBySide(_Lanes):
     def steps(self, jaxpr: Jaxpr, sources: Sequence[Source], finish: Callable[[list[list[str]]], None]) -> None:
         """A program in all lanes; ``finish`` is given its results in each lane."""
         given: dict[Var, Source] = dict(zip(jaxpr.in_vars, sources, strict=True))
-        given.update({v: partial(list, names) for v, names in self.constants(jaxpr).items()})
+        given.update({v: lambda names=names: names for v, names in self.constants(jaxpr).items()})  # type: ignore[misc]
         cuts = [i for i, e in enumerate(jaxpr.equations) if _is_loop(e)]
         for start, stop in zip([0, *[i + 1 for i in cuts]], [*cuts, len(jaxpr.equations)], strict=True):
             last = stop == len(jaxpr.equations)
@@ -299,14 +305,14 @@ class _SideBySide(_Lanes):
         sources = [partial(self.read, {}, a) if type(a) is Literal else given[a] for a in equation.inputs]  # type: ignore[index]
         if isinstance(loop, While):
             outs = self.repeated(loop, sources)
-        elif len(sources) == loop.num_consts + loop.num_carry == loop.num_consts + len(loop.body.outs):
-            outs = self.counted(loop, sources, [], [])
         else:
-            raise TooLarge
+            carried = loop.num_consts + loop.num_carry
+            outs = self.counted(loop, sources[:carried], self.counters(loop, [at() for at in sources[carried:]]), [])
         given.update({v: partial(self.loaded, names) for v, names in zip(equation.outs, outs, strict=True)})
 
-    def counted(self, loop: Loop, sources: Sequence[Source], slices: list, stacks: list) -> list[list[str]]:
+    def counted(self, loop: Loop, sources: Sequence[Source], slices: list[Slices], stacks: list) -> list[list[str]]:
         consts, state = sources[:loop.num_consts], self.state_of(loop.body.in_vars[loop.num_consts:], sources[loop.num_consts:])
+        loop = of_one_lane(loop).loop  # type: ignore[assignment]
         step, steps = next(self.names), self.word(loop.length)
         self.line(f"for {step} in range({steps}):")
         self.depth += 1
@@ -320,7 +326,7 @@ class _SideBySide(_Lanes):
             self.assign(state, outs[:loop.num_carry])
 
         self.steps(loop.body, [*consts, *[partial(self.loaded, names) for names in state],
-                               *[partial(self.load_slice, step, *each) for each in slices]], finish)
+                               *[partial(at, step) for at in slices]], finish)
         self.times = times
         self.depth -= 1
         return state
@@ -339,9 +345,9 @@ class _SideBySide(_Lanes):
     def repeated(self, loop: While, sources: Sequence[Source]) -> list[list[str]]:
         ends = loop.cond_consts, loop.cond_consts + loop.body_consts
         alone = of_one_lane(loop)
-        body = loop.body if alone is None else alone.loop.body
+        body = alone.loop.body
         variables = body.in_vars[loop.body_consts:]
-        number = None if alone is None else variables.index(alone.flag)
+        number = None if alone.flag is None else variables.index(alone.flag)
         state = self.state_of(variables, sources[ends[1]:], number)
         going, before = next(self.names), (self.flag, self.times)
         if number is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,31 @@ LONGEST = 700
 """Statements of a kernel: beyond, compiling it takes too long."""
 
 
+Slices = Callable[[str], list[str]]
+"""From the name of a step to the elements of a stack's slice there."""
+
+
 class TooLarge(Exception):
     """The program is not one for this module."""
+
+
+class Numbers(list):
+    """The elements of a constant array that counts, such as 3, 5, 7; of a long one, which only a loop may read, none."""
+
+    def __init__(self, array: np.ndarray):
+        super().__init__([literal(x) for x in array] if len(array) <= LARGEST else [])
+        self.dtype, self.first, self.by = array.dtype, int(array[0]), int(array[-1] - array[0]) // max(len(array) - 1, 1)
+
+    def at(self, step: str) -> str:
+        return f"{computed(self.dtype)}({joined(str(self.first), step if self.by == 1 else f'{step} * {self.by}')})"
+
+
+def numbers(array: np.ndarray) -> Numbers | None:
+    """An array as numbers that count, if it is that."""
+    if array.dtype.kind not in "iu" or array.ndim != 1 or not array.size:
+        return None
+    found = Numbers(array)
+    return found if np.array_equal(array, found.first + np.arange(len(array)) * found.by) else None
 
 
 def small_kernel(structure: Loop | While | Choice, reads: Sequence[View], writes: Sequence[View]) -> NativeKernel | None:
@@ -102,7 +125,7 @@ class Statements:
         if isinstance(structure, Loop):
             carried = structure.num_consts + structure.num_carry
             inputs = [self.load(slot) for slot in range(carried)]
-            slices = [self.sliced(slot) for slot in range(carried, len(self.reads))]
+            slices = [self.slices(slot) for slot in range(carried, len(self.reads))]
             stacks = [self.sliced(len(self.reads) + i) for i in range(structure.num_carry, len(self.writes))]
             outs = self.loop(structure, inputs, slices, stacks)
         else:
@@ -163,9 +186,14 @@ class Statements:
         """Where a slice begins."""
         return self.let(joined(f"{step} * {stride}" if stride else step, self.origin(slot)))
 
-    def load_slice(self, step: str, slot: int, stride: str, places: list[str]) -> list[str]:
-        base = self.slice_at(step, slot, stride)
-        return [self.fresh(f"p{slot}[{joined(base, place)}]") for place in places]
+    def slices(self, slot: int) -> Slices:
+        _, stride, places = self.sliced(slot)
+
+        def at(step: str) -> list[str]:
+            base = self.slice_at(step, slot, stride)
+            return [self.fresh(f"p{slot}[{joined(base, place)}]") for place in places]
+
+        return at
 
     def store_slice(self, step: str, slot: int, stride: str, places: list[str], names: list[str]) -> None:
         base = self.slice_at(step, slot, stride)
@@ -200,9 +228,10 @@ class Statements:
         found = {}
         for v, c in zip(jaxpr.const_vars, jaxpr.consts, strict=True):
             array = np.asarray(c)
-            if array.size > LARGEST or not supported(array.dtype):
+            counting = numbers(array)
+            if counting is None and array.size > LARGEST or not supported(array.dtype):
                 raise TooLarge
-            found[v] = [literal(x) for x in array.reshape(-1)]
+            found[v] = [literal(x) for x in array.reshape(-1)] if counting is None else counting
         return found
 
     def read(self, values: dict[Var, list[str]], atom: Atom) -> list[str]:
@@ -238,9 +267,7 @@ class Statements:
         if primitive.kind is Kind.CONTRACTION and equation.inputs[0].aval.dtype == dtype:
             return [self.contracted(equation, *args)]
         if primitive.kind is Kind.CONTROL and callable(primitive.code):
-            structure = primitive.code(**equation.params)
-            if not isinstance(structure, Loop) or len(args) == structure.num_consts + structure.num_carry:
-                return self.control(structure, args)
+            return self.control(primitive.code(**equation.params), args)
         raise TooLarge
 
     def moved(self, equation: Equation, args: list[list[str]]) -> list[str]:
@@ -290,12 +317,17 @@ class Statements:
 
     def control(self, structure: Any, args: list[list[str]]) -> list[list[str]]:
         if isinstance(structure, Loop):
-            if len(structure.body.outs) != structure.num_carry:
-                raise TooLarge
-            return self.loop(structure, args, [], [])
+            carried = structure.num_consts + structure.num_carry
+            return self.loop(structure, args[:carried], self.counters(structure, args[carried:]), [])
         if isinstance(structure, While):
             return self.repeat(structure, args)
         return self.choose(structure, args)
+
+    def counters(self, loop: Loop, args: Sequence[list[str]]) -> list[Slices]:
+        """The slices of a loop inside of another: of numbers that count. It stacks nothing."""
+        if len(loop.body.outs) != loop.num_carry or not all(isinstance(x, Numbers) for x in args):
+            raise TooLarge
+        return [lambda step, x=x: [self.fresh(x.at(step))] for x in args]  # type: ignore[misc, attr-defined]
 
     def state(self, elements: list[list[str]]) -> list[list[str]]:
         """Variables of their own for a state that changes."""
@@ -310,7 +342,7 @@ class Statements:
         for t, s in pairs:
             self.line(f"{t} = {saved.get(s, s)}")
 
-    def loop(self, loop: Loop, inputs: list[list[str]], slices: list, stacks: list) -> list[list[str]]:
+    def loop(self, loop: Loop, inputs: list[list[str]], slices: list[Slices], stacks: list) -> list[list[str]]:
         consts, state = inputs[:loop.num_consts], self.state(inputs[loop.num_consts:])
         step = next(self.names)
         count = self.word(loop.length)
@@ -318,7 +350,7 @@ class Statements:
         self.depth += 1
         if slices or stacks:
             step = self.let(f"{count} - 1 - {step}") if loop.reverse else step
-        xs = [self.load_slice(step, *each) for each in slices]
+        xs = [at(step) for at in slices]
         before = self.serial, self.times
         self.serial, self.times = bool(state), self.times * max(loop.length, 1)
         outs = self.program(loop.body, [*consts, *state, *xs])

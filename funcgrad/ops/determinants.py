@@ -27,6 +27,7 @@ from funcgrad.ops.matrices import (
     product,
     stacked,
     transposed,
+    without_infinities,
 )
 from funcgrad.ops.structural import broadcast_to, expand_dims, full, reshape, stop_gradient, sum_over, zeros
 from funcgrad.ops.triangular import solve_factored
@@ -152,7 +153,7 @@ def _without(s: np.ndarray) -> np.ndarray:
 
 def _svd(xp: Any, a: Any) -> tuple:
     """U, s, Vh, and the determinant of U Vh."""
-    u, s, vh = xp.linalg.svd(a)
+    u, s, vh = xp.linalg.svd(without_infinities(a))
     return u, s, vh, (xp.linalg.det(u) * xp.linalg.det(vh))[..., None, None]
 
 

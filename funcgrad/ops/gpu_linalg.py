@@ -31,31 +31,41 @@ def _one_by_one(xp: Any, function: Callable, *stacks: Any) -> tuple:
     return tuple([xp.stack(parts).reshape(*lead, *parts[0].shape) for parts in zip(*each, strict=True)])
 
 
-def _or_nan(xp: Any, function: Callable, x: Any, finite_only: bool = True) -> tuple:
+def _or_nan(xp: Any, function: Callable, x: Any) -> tuple:
     """What cuSOLVER gives, which says only when asked that it has failed, and NaN for those matrices for which it fails."""
     import cupyx
     if not x.size:
         raise ThroughHost
     try:
-        if not finite_only or xp.isfinite(x).all():  # an iteration might not end
-            with cupyx.errstate(linalg="raise"):
-                return function(x)
-        raise np.linalg.LinAlgError
+        with cupyx.errstate(linalg="raise"):
+            return function(x)
     except np.linalg.LinAlgError:
         if x.ndim > 2:
-            return _one_by_one(xp, lambda matrix: _or_nan(xp, function, matrix, finite_only), x)
+            return _one_by_one(xp, lambda matrix: _or_nan(xp, function, matrix), x)
         return tuple([xp.full_like(part, np.nan) for part in function(xp.eye(*x.shape, dtype=x.dtype))])
+
+
+def _of_finite(xp: Any, function: Callable, x: Any, read: Any) -> tuple:
+    """The same, and NaN for matrices with NaN or infinities in what is read of them, on which iterations need not end."""
+    if not x.size:
+        raise ThroughHost
+    good = xp.isfinite(read).all((-2, -1))[..., None, None]
+    if bool(good.all()):
+        return _or_nan(xp, function, x)
+    outs = _or_nan(xp, function, xp.where(good, x, xp.eye(*x.shape[-2:], dtype=x.dtype)))
+    return tuple([xp.where(good if out.ndim == x.ndim else good[..., 0], out, out.dtype.type(np.nan)) for out in outs])
 
 
 @computed_by_lapack
 def cholesky(xp: Any, x: Any) -> Any:
-    return xp.tril(_or_nan(xp, lambda a: (xp.linalg.cholesky(a),), x, False)[0])
+    return xp.tril(_or_nan(xp, lambda a: (xp.linalg.cholesky(a),), x)[0])
 
 
 @computed_by_lapack
 def eigh(xp: Any, x: Any, *, lower: bool, vectors: bool) -> tuple:
     triangle = "L" if lower else "U"
-    return _or_nan(xp, lambda a: tuple(xp.linalg.eigh(a, triangle)) if vectors else (xp.linalg.eigvalsh(a, triangle),), x)
+    return _of_finite(xp, lambda a: tuple(xp.linalg.eigh(a, triangle)) if vectors else (xp.linalg.eigvalsh(a, triangle),), x,
+                      xp.tril(x) if lower else xp.triu(x))
 
 
 @computed_by_lapack
@@ -66,7 +76,7 @@ def svd(xp: Any, x: Any, *, full_matrices: bool, vectors: bool) -> tuple:
         u, s, vh = xp.linalg.svd(a, full_matrices)
         return s, u, vh
 
-    return _or_nan(xp, factors, x)
+    return _of_finite(xp, factors, x, x)
 
 
 @computed_by_lapack
@@ -88,7 +98,7 @@ def lu(eliminated: Callable, permutation: Callable) -> Callable:
         else:
             import cupyx.scipy.linalg
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a matrix may be singular
+                warnings.simplefilter("ignore", RuntimeWarning)  # of singular matrices, whose solutions are inf or NaN
                 out, pivots = _one_by_one(xp, lambda a: tuple(cupyx.scipy.linalg.lu_factor(a, check_finite=False)), x)
         order = permutation(np, pivots.get(), permutation_size=x.shape[-2])
         return out, pivots.astype(np.int32), xp.asarray(order)

@@ -181,6 +181,12 @@ def computed_by_lapack(impl: Callable) -> Callable:
     return computed
 
 
+def without_infinities(x: np.ndarray) -> np.ndarray:
+    """NaN for infinities: LAPACK's ``gesdd`` finds NaN and says so, but with infinities it may search for ever."""
+    finite = np.isfinite(x)
+    return x if finite.all() else np.where(finite, x, x.dtype.type(np.nan))
+
+
 def one_by_one(function: Callable, *stacks: Any) -> Any:
     """A function of single matrices, applied along the leading axes of stacks of them. It returns a tuple."""
     lead = stacks[0].shape[:-2]

@@ -21,7 +21,16 @@ from funcgrad.core.types import ShapedArray, Zero, shaped_array
 from funcgrad.ops.determinants import solve
 from funcgrad.ops.elementwise import add, sub
 from funcgrad.ops.factorizations import square_shape
-from funcgrad.ops.matrices import adjoint, block, computed_by_lapack, one_by_one, product, stacked, transposed
+from funcgrad.ops.matrices import (
+    adjoint,
+    block,
+    computed_by_lapack,
+    one_by_one,
+    product,
+    stacked,
+    transposed,
+    without_infinities,
+)
 from funcgrad.ops.structural import concatenate, zeros
 
 
@@ -199,7 +208,7 @@ def polar_shape(a: ShapedArray) -> tuple:
 def polar_impl(xp: Any, a: Any) -> tuple:
     def factors(a: Any) -> tuple:
         try:
-            w, s, vh = xp.linalg.svd(a, full_matrices=False)
+            w, s, vh = xp.linalg.svd(without_infinities(a), full_matrices=False)
         except np.linalg.LinAlgError:
             return np.full_like(a, np.nan), np.full_like(a[:a.shape[-1]], np.nan)
         return w @ vh, np.conj(vh.T) * s @ vh
@@ -238,7 +247,7 @@ def pinv_impl(xp: Any, a: Any, rtol: Any, *, hermitian: bool) -> Any:
     if not a.size:
         return xp.empty((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
     try:
-        return xp.linalg.pinv(a, rcond=rtol, hermitian=hermitian)
+        return xp.linalg.pinv(without_infinities(a), rcond=rtol, hermitian=hermitian)
     except np.linalg.LinAlgError:
         if a.ndim == 2:
             return xp.full(a.shape[::-1], np.nan, a.dtype)

@@ -40,6 +40,7 @@ from funcgrad.ops.matrices import (
     product,
     stacked,
     upper,
+    without_infinities,
 )
 from funcgrad.ops.reduction import argmax
 from funcgrad.ops.sorting import take_along
@@ -195,7 +196,7 @@ def svd_impl(xp: Any, x: Any, *, full_matrices: bool, vectors: bool) -> tuple:
         u, s, vh = xp.linalg.svd(a, full_matrices)
         return s, u, vh
 
-    return _or_nan(factors, x)
+    return _or_nan(factors, without_infinities(x))
 
 
 @numpy_only

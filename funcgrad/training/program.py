@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from funcgrad.training.data import UserError
+from funcgrad.training.devices import chosen_device
 from funcgrad.training.files import check_place
 from funcgrad.training.nonfinite import NonFiniteLossError
 from funcgrad.training.storage import CheckpointError
@@ -38,6 +39,7 @@ def parser(number: Callable) -> argparse.ArgumentParser:
                              "interrupted goes on from there")
         one.add_argument("--steps", type=number(int, 1), metavar="N", help=f"steps of training (default: {module.STEPS})")
         one.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="of all random numbers (default: 0)")
+        one.add_argument("--device", default="cpu", metavar="NAME", help="where to compute: cpu (the default), cuda, cuda:1")
         one.add_argument("--log", metavar="FILE", help="a file for what was measured on the way, a JSON object a line")
         one.set_defaults(run=module.run, data=None, checkpoints=None)
     return main
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str], number: Callable) -> int:
     if options.log is not None:
         check_place(options.log, "the log")
     try:
-        return options.run(options)
+        with chosen_device(options.device):
+            return options.run(options)
     except (CheckpointError, NonFiniteLossError) as error:
         raise UserError(str(error)) from None
     except OSError as error:

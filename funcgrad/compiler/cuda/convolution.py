@@ -89,7 +89,7 @@ def windows_of(scheduler: Any, equation: Equation, problem: Problem, x: Var, low
     if problem.plain:
         return rows_of(scheduler, x, low, count)
     p = Var(shaped_array((count, problem.groups, problem.width), problem.dtype))
-    kernel = gathered(problem, scheduler.views[x].strides, low, count)
+    kernel = gathered(problem, scheduler.views[x], low, count)
     scheduler.alone(Node((x,), (p,), "native", kernel, equation=equation))
     return p
 

@@ -20,6 +20,7 @@ from funcgrad.compiler.expressions import accumulator, literal, stored
 from funcgrad.compiler.natives import NativeKernel
 from funcgrad.compiler.natives.moving import Window, channels
 from funcgrad.compiler.natives.windows import Text, plus, raw
+from funcgrad.compiler.view import View
 
 WARP = 32
 """Threads that share a window or a place: neighbours in memory are its channels."""
@@ -97,11 +98,23 @@ class Problem:
 # ---------------------------------------------------------------- kernels that move
 
 
-def gathered(problem: Problem, steps: tuple[int, ...], low: int, count: int) -> NativeKernel:
+def together(problem: Problem, x: View) -> int:
+    """Channels that a thread moves as one number, of up to 8 bytes: all their neighbours begin at multiples of it."""
+    size = problem.dtype.itemsize
+    count = max(8 // size, 1) if x.buffer.role != "moving" and (x.strides[-1] == 1 or problem.channels == 1) else 1
+    apart = [problem.channels, x.offset, x.buffer.size, *[s for n, s in zip(x.shape[:-1], x.strides, strict=False) if n > 1]]
+    while any(s % count for s in apart):
+        count //= 2
+    return count
+
+
+def gathered(problem: Problem, x: View, low: int, count: int) -> NativeKernel:
     """Windows one after the other: a warp for each, its threads side by side."""
-    window, c = problem.window, problem.channels
+    window, n = problem.window, together(problem, x)
+    c, width, line = problem.channels // n, problem.width // n, problem.line // n
+    steps = (*[s // n for s in x.strides[:-1]], x.strides[-1])
     text = Text()
-    moved = raw(problem.dtype) if problem.dtype.itemsize == 2 else stored(problem.dtype)
+    moved = raw(np.dtype(f"V{n * problem.dtype.itemsize}"))
     text.pointer("x", moved, 0)
     text.pointer("p", moved, 1)
     window.declare(text)
@@ -111,10 +124,10 @@ def gathered(problem: Problem, steps: tuple[int, ...], low: int, count: int) -> 
     if problem.groups > 1:
         text.open(f"for g in range({text.word(problem.groups)}):")
         text.add(f"from_ = {plus('first', text.times('g', steps[-2]))}")
-        text.add(f"at = row * {text.word(problem.line)} + g * {text.word(problem.width)}")
+        text.add(f"at = row * {text.word(line)} + g * {text.word(width)}")
     else:
         text.add("from_ = first")
-        text.add(f"at = row * {text.word(problem.line)}")
+        text.add(f"at = row * {text.word(line)}")
     names = [f"k{d}" for d in range(window.ndim)]
     if c >= WARP:
         for d, k in enumerate(window.windows):
@@ -122,7 +135,7 @@ def gathered(problem: Problem, steps: tuple[int, ...], low: int, count: int) -> 
         text.add(f"k = {window.place(names)}")
         text.add(f"base = at + k * {channels(text, c)}")
     else:
-        text.open(f"for j in range(lane({WARP}), {channels(text, problem.width)}, {WARP}):")
+        text.open(f"for j in range(lane({WARP}), {channels(text, width)}, {WARP}):")
         text.add(f"c = j % {c}")
         text.add(f"rest = j // {c}")
         for d in reversed(range(window.ndim)):
@@ -132,12 +145,11 @@ def gathered(problem: Problem, steps: tuple[int, ...], low: int, count: int) -> 
         text.add(f"i{d} = j{d} + k{d} * {window.dilation[d]}")
     text.add("good = " + " & ".join(f"(i{d} >= 0) & (i{d} < size{d})" for d in range(window.ndim)))
     text.add(f"source = {plus('from_', *[text.times(f'i{d}', s) for d, s in enumerate(steps[1:-2])])}")
-    zero = f"{moved}(0)" if moved[0] == "u" else literal(problem.dtype.type(0))
     place = "at + j"
     if c >= WARP:
         text.open(f"for c in range(lane({WARP}), {channels(text, c)}, {WARP}):")
         place = "base + c"
-    text.add(f"p[{place}] = x[{plus('source', text.times('c', steps[-1]))}] if good else {zero}")
+    text.add(f"p[{place}] = x[{plus('source', text.times('c', steps[-1]))}] if good else {moved}(0)")
     text.depth = 2
     window.advance(text)
     return NativeKernel(text.source(), text.sizes, count, chunk(count), team=WARP)
@@ -203,7 +215,7 @@ def meeting(text: Text, problem: Problem, term: Any, some: tuple[str, str] | Non
 
 def positions(text: Text, window: Window, low: int) -> None:
     """The loop over rows of windows, and the coordinates of each."""
-    window.start(text, f"start + {text.word(low)}" if low else "start")
+    window.start(text, f"start + {text.word(low)}")
     text.open("for row in range(start, stop):")
 
 

@@ -28,7 +28,7 @@ MOST_BLOCKS = (1 << 31) - 1
 """Blocks of a grid along its first axis."""
 FILLED = 1 << 16
 """Threads from which blocks may be large: smaller ones leave no multiprocessor without work."""
-TO_DEVICE, TO_HOST = 1, 2
+TO_DEVICE, TO_HOST, ON_DEVICE = 1, 2, 3
 """Directions of cudaMemcpyAsync."""
 DEAD = frozenset([700, 702, 709, 710, 714, 715, 716, 717, 718, 719])
 """Numbers of errors after which a context answers nothing any more: what a kernel did cannot be undone."""
@@ -137,6 +137,10 @@ class Driver:
         """Copies bytes of the host to the device. The source may be overwritten when this returns: CUDA copies pageable memory
         to a buffer of its own first."""
         self.copying(address, source, nbytes, TO_DEVICE, stream)
+
+    def duplicate(self, address: int, source: int, nbytes: int, stream: int) -> None:
+        """Copies bytes from one place on the device to another."""
+        self.copying(address, source, nbytes, ON_DEVICE, stream)
 
     def read(self, address: int, dtype: Any, stream: int) -> Any:
         """The number at an address, once all that was put on the stream before is done."""

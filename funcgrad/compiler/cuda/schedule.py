@@ -101,6 +101,7 @@ class CudaScheduler(Scheduler):
             node.code = replace(node.code, chunk=1)
         return super().native_step(node)
 
+
 def _moving(steps: list[Step]) -> list[Step]:
     """The steps without copies of what is where it should be, now that updates are in place."""
     for step in steps:

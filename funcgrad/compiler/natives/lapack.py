@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from funcgrad.compiler import blas
-from funcgrad.compiler.expressions import stored
+from funcgrad.compiler.expressions import literal, stored
 from funcgrad.compiler.natives import NATIVES, NativeKernel
 from funcgrad.compiler.natives.systems import INT64, calling, indented, known
 from funcgrad.core.jaxpr import Equation
@@ -133,7 +133,9 @@ def svd(equation: Equation) -> NativeKernel | None:
     lines = [_pointer("x", dtype, 0), _pointer("s", _real(dtype), 1), _pointer("z", wide, matrix), _pointer("y", real, values),
              *[f"{letter} = {c.value(v)}" for letter, v in zip("mnk", (m, n, k), strict=True)]]
     letter = c.number("N" if not vectors else "A" if equation.params["full_matrices"] else "S")
-    body = [*_to_columns("m", "n", "z", "x[r * m * n"), c.call(
+    # With an infinity, gesdd would search for ever; with NaN it fails at once.
+    body = [*_to_columns("m", "n", "z", "x[r * m * n"), "for i in range(m * n):", f"    if not isfinite_{stored(wide)}(z[i]):",
+            f"        z[i] = {literal(wide.type(np.nan))}", c.call(
         "gesdd", wide, 1, letter, rows, columns, _at(matrix), rows, _at(values), _at(u), rows, _at(vh), c.number(right), *work,
         _at(info)), f"failed = short({_at(info)}) != 0", *_values("k", "s", "y", _real(dtype))]
     if vectors:

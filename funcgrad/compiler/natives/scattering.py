@@ -213,7 +213,7 @@ def _writing(equation: Equation, text: Text, plan: Plan, x_slot: int | None, u_s
         text.add(f"base = part * {text.word(math.prod(plan.shape))}")
     depth = text.depth
     source = equation.inputs[0]
-    fill = _constant(source.value if type(source) is Literal else dtype.type(0), memory)
+    fill = constant(source.value if type(source) is Literal else dtype.type(0), memory)
     if x_slot is not None:
         text.pointer("x", memory, x_slot)
         if plan.parts == 1 and contiguous:
@@ -246,7 +246,7 @@ def _zero(dtype: np.dtype) -> str:
     return literal(dtype.type(0))
 
 
-def _constant(value: np.generic, memory: str) -> str:
+def constant(value: np.generic, memory: str) -> str:
     """A constant as it is stored; where the dtype's bits are moved unchanged, those."""
     if memory[0] == "u" and value.dtype.kind != "u":
         return f"{memory}({int.from_bytes(value.tobytes(), sys.byteorder)})"

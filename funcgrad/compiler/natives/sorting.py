@@ -36,7 +36,7 @@ def less(dtype: np.dtype, x: str, y: str) -> str:
     return f"(({x} < {y}) | (({y} != {y}) & ({x} == {x})))" if dtypes.kind(dtype) == "f" else f"({x} < {y})"
 
 
-def _key(dtype: np.dtype) -> list[str]:
+def key_lines(dtype: np.dtype) -> list[str]:
     """``key`` is an int64 in the order of the elements v; zeros are equal, and NaNs equal and largest."""
     bits = 64 if dtype.itemsize == 8 else 32
     if dtypes.kind(dtype) == "f":
@@ -54,7 +54,7 @@ def _placed(dtype: np.dtype, largest_first: bool, at: str, apart: str) -> list[s
     narrow, sign = dtype.itemsize <= 4, ">" if largest_first else "<"
     stands_before = f"t[low + j] {sign} key" + ("" if narrow else ") | ((t[low + j] == key) & (j < i)")
     position = "n - 1 - j" if largest_first else "j"
-    return ["for j in range(n):", f"    v = x0[{at} + j{apart}]", *["    " + line for line in _key(dtype)],
+    return ["for j in range(n):", f"    v = x0[{at} + j{apart}]", *["    " + line for line in key_lines(dtype)],
             "    t[low + j] = " + (f"key << 32 | {position}" if narrow else "key"),
             "for i in range(n):", "    key = t[low + i]", "    place = 0", "    for j in range(n):",
             f"        place += i64(({stands_before}))"]

@@ -18,7 +18,8 @@ What there is, and why:
                                             memory, of any length
     searchsorted                            search: a thread for each value; the processor's keeps in memory where they stand
     top_k                                   sorting: a team for a line, one search for each result; short lines as there
-    sort                                    the processor's, of lines of up to 32 elements: a row is one; CuPy sorts longer ones
+    sort                                    sorting: lines of up to 16 elements as on the processor, up to 2048 by a block in
+                                            the memory that its threads share; CuPy sorts longer ones
     random_gamma                            the processor's: a row is one draw
     cholesky, lu, triangular_solve,         the processor's for matrices of up to 8 rows: a row is one; larger ones call LAPACK
     factored_solve                          there, and cuSOLVER here
@@ -38,7 +39,6 @@ from funcgrad.compiler.cuda.natives import cumulative, joining, pooling, positio
 from funcgrad.compiler.cuda.natives.reused import small_matrices
 from funcgrad.compiler.cuda.natives.transposing import blocked_copy
 from funcgrad.compiler.natives import random, systems
-from funcgrad.compiler.natives import sorting as on_processor
 
 __all__ = ["NATIVES", "STRIDED", "blocked_copy"]
 
@@ -58,7 +58,7 @@ NATIVES: dict[str, Callable[..., Any]] = {
     "select_and_gather_add": pooling.select_and_gather_add,
     "select_and_scatter_add": pooling.select_and_scatter_add,
     "slogdet": systems.determinant,
-    "sort": on_processor.sort,
+    "sort": sorting.sort,
     "top_k": sorting.top_k,
     "triangular_solve": small_matrices(systems.triangular_solve),
 }

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.compiler.cuda.natives.teams import BLOCK, ROWS, distances
+from funcgrad.compiler.cuda.natives.teams import AT_ONCE, BLOCK, ROWS, distances
 from funcgrad.compiler.expressions import computed, stored
 from funcgrad.compiler.natives import Before, NativeKernel
 from funcgrad.compiler.natives import scattering as cpu
@@ -99,6 +99,7 @@ def _writing(onto: Atom, equation: Equation, text: Text, plan: Plan, x_slot: int
     if memory[0] in "iu" and template != "{1}":
         combined = f"{wide}({combined})"
     loops = Loops.of(plan, combined, any(equation.params.get(key) for key in ("unique", "unique_indices")))
+    loops.zero = cpu.constant(dtype.type(0), memory)
     write: Callable[[Text], tuple[int, int, int]]
     before: tuple[Before, ...] = ()
     if loops.updates <= FEW or math.prod([axis.size for axis in loops.rows]) >= THREADS:
@@ -141,6 +142,7 @@ class Loops:
     rows: list[Axis]
     walked: list[Axis]
     places: dict[int, int]
+    zero: str = ""
 
     @staticmethod
     def of(plan: Plan, combined: str, unique: bool) -> Loops:
@@ -277,17 +279,30 @@ class Loops:
         text.open(f"for b in range(first, last, {LISTED}):")
         self.listed(text, BLOCK // width)
         text.add(f"sync({BLOCK})")
-        text.open("for e in range(total):")
-        if width < BLOCK:
-            text.open(f"if owner[e] == lane({BLOCK}) // {width}:")
-        text.add("to = to_ + goes[e]")
-        text.add("at = from_ + comes[e]")
-        text.open(f"for j in range(left, right, {width}):")
-        to, at = plus("to", text.times("j", columns.steps[2])), plus("at", text.times("j", columns.steps[0]))
-        text.add(f"y[{to}] = {self.combined.format(f'y[{to}]', f'u[{at}]')}")
-        text.close(3 if width < BLOCK else 2)
+        self.applied(text, width, columns)
         text.add(f"sync({BLOCK})")
         return rows * ranges * parts, BLOCK, parts
+
+    def applied(self, text: Text, width: int, columns: Axis) -> None:
+        """Applies the updates of the list in their order; some are on their way before the first of them is applied."""
+        text.open(f"for b_ in range(0, total, {AT_ONCE}):")
+        every = range(AT_ONCE)
+        for k in every:
+            text.add(f"e = min(b_ + {k}, total - 1)")
+            mine = f" & (owner[e] == lane({BLOCK}) // {width})" if width < BLOCK else ""
+            text.add(f"mine{k} = (b_ + {k} < total){mine}")
+            text.add(f"to{k} = to_ + goes[e]")
+            text.add(f"at{k} = from_ + comes[e]")
+        text.open(f"for j in range(left, right, {width}):")
+        to, at = text.times("j", columns.steps[2]), text.times("j", columns.steps[0])
+        for k in every:
+            text.add(f"v{k} = u[{plus(f'at{k}', at)}] if mine{k} else {self.zero}")
+        for k in every:
+            place = plus(f"to{k}", to)
+            text.open(f"if mine{k}:")
+            text.add(f"y[{place}] = {self.combined.format(f'y[{place}]', f'v{k}')}")
+            text.close()
+        text.close(2)
 
     def listed(self, text: Text, owners: int) -> None:
         """Lists the updates from b on that lead into the range, in their order, and counts them."""

@@ -19,8 +19,10 @@ from funcgrad.compiler.natives.rows import text
 from funcgrad.compiler.natives.transposing import merged_axes
 from funcgrad.compiler.natives.windows import raw
 
-SECTOR = 32
-"""Bytes that a GPU reads at least."""
+NARROWEST = 8
+"""Lines and columns from which tiles pay."""
+SMALLEST = 1024
+"""Elements of a matrix from which they do: a smaller one stays in the cache while it is copied."""
 
 
 def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) -> NativeKernel | None:
@@ -31,7 +33,7 @@ def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) 
     *others, (columns, across, _) = axes
     side = min(range(len(others)), key=lambda d: abs(others[d][1]) or math.inf)
     lines, along, apart = others.pop(side)
-    if min(lines, columns) < max(SECTOR // dtype.itemsize, 4) or abs(along) >= abs(across) or not along:
+    if min(lines, columns) < NARROWEST or lines * columns < SMALLEST or abs(along) >= abs(across) or not along:
         return None
     tile = 64 if dtype.itemsize < 4 else 32
     names = dict(lines=lines, columns=columns, along=along, across=across, apart=apart, tall=-(-lines // tile),
