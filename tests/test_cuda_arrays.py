@@ -520,3 +520,4 @@ def test_tools_bring_the_values_to_the_cpu(monkeypatch):
     x = on(W)
     assert "np.sin" in str(fg.to_source(lambda v: fnp.sin(v) + x, x))
     assert "log outside of its domain" in str(fg.explain_nan(lambda v: fnp.log(v), x))
+    assert "the derivative of sqrt is infinite here" in str(fg.explain_nan(fg.grad(lambda v: fnp.sum(fnp.sqrt(v - x))), x))
