@@ -118,6 +118,8 @@ def test_devices_have_names(monkeypatch):
     assert fg.devices() == ["cpu"] == [fg.Device("cpu")] and (fg.devices()[0].platform, fg.devices()[0].id) == ("cpu", 0)
     x = on(X, second)
     assert x.device == second and x.devices() == {second} and on(x, "cuda:1") is x and x.to_device("cuda:1") is x
+    assert (fnp.array(x).device == fnp.asarray(x._data).device == fnp.from_dlpack(x._data).device == (x.T + 1)[1:].device == x.astype(int).device
+            == fnp.sort(x).device == fg.grad(lambda v: fnp.sum(v ** 2))(x).device == pickle.loads(pickle.dumps(x)).device == second)
     y = x.to_device("cuda:0")
     assert y.device == "cuda:0" and type(y.to_device("cpu")) is type(fnp.zeros(1))
     assert on(y, "cpu").device == "cpu" == fnp.zeros(2).device and (fg.Device("cpu").device_kind == "cpu")

@@ -281,8 +281,11 @@ def row_major(data: Any) -> Any:
 
     Every ``CudaArray`` gets its buffer from here.
     """
-    if data.flags.c_contiguous and data.data.ptr % ALIGNMENT == 0:
-        return data
+    return data if data.flags.c_contiguous and data.data.ptr % ALIGNMENT == 0 else copied(data)
+
+
+def copied(data: Any) -> Any:
+    """A copy of a buffer of CuPy, row-major and where it is."""
     with guarded(device_of(data), "copying an array"):
         return data.copy(order="C")
 
