@@ -49,6 +49,7 @@ class CudaExecutable(CudaImage):
         """The bases of inputs and results that have places in each frame, and their sizes in bytes."""
         self.in_avals = jaxpr.in_avals
         driver.run(super().__init__, jaxpr, donated)
+        driver.executables.add(self)
 
     # ------------------------------------------------------------ running
 
@@ -74,20 +75,17 @@ class CudaExecutable(CudaImage):
         ``inputs`` are addresses, or numbers of NumPy's for inputs without axes; ``results`` has memory for the results, if
         there is any yet.
         """
-        driver = self.driver
-        stream = driver.stream()
+        stream = self.driver.stream()
         frames = self.frames.get(stream)
         if frames is None:
             frames = self.frames[stream] = []
             if len(self.frames) > STREAMS:
                 self.frames.popitem(last=False)
-        if results is None:
-            empty = driver.empty
-            results = [empty(shape, dtype) for shape, dtype in self.shapes]
         try:
-            frame = frames.pop()
-        except IndexError:
-            frame = Frame(self, stream)
+            results, frame = self.room(stream, frames, results)
+        except self.driver.out_of_memory:
+            self.driver.release()
+            results, frame = self.room(stream, frames, results)
         try:
             frame.run(inputs + [x.data.ptr for x in results])
             if self.can_fail and frame.failed():
@@ -96,6 +94,16 @@ class CudaExecutable(CudaImage):
         finally:
             frames.append(frame)
         return results, True
+
+    def room(self, stream: int, frames: list[Frame], results: list[Any] | None) -> tuple[list[Any], Frame]:
+        """Memory for the results of a call, and a frame that nobody uses."""
+        if results is None:
+            empty = self.driver.empty
+            results = [empty(shape, dtype) for shape, dtype in self.shapes]
+        try:
+            return results, frames.pop()
+        except IndexError:
+            return results, Frame(self, stream)
 
     def out(self, kind: str, detail: Any, aval: ShapedArray, args: Sequence[DeviceArray], inputs: list[Any],
             results: list[Any]) -> DeviceArray:
