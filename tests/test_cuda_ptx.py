@@ -454,6 +454,6 @@ def test_a_gpu_that_is_too_old():
 def test_an_llvm_that_is_too_old(monkeypatch):
     import llvmlite.binding as llvm
     monkeypatch.setattr(llvm, "llvm_version_info", (20, 1, 8))
-    ptx._machine.cache_clear()
+    ptx.target_machine.cache_clear()
     with pytest.raises(fg.errors.DeviceError, match=r"(?s)newer LLVM.*LLVM 20\.1\.8 of llvmlite.*LLVM 22.*pip install --upgrade numba"):
         text_of(SIMPLE.format(1))
