@@ -1,6 +1,7 @@
 """The machine that runs programs on a GPU: equal to the processor on all instructions, graphs, failures. On a stand-in for CuPy."""
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -251,6 +252,21 @@ def test_each_stream_has_frames_of_its_own(gpu):
     assert len(_executable(f).frames) == 2
 
 
+def test_the_default_stream_of_a_thread_is_another_one_in_each(gpu):
+    f, x = fg.jit(fnp.sin), put(X)
+
+    def call():
+        with fake_cuda.Stream(gpu, 2):
+            f(x)
+
+    for _ in range(2):
+        thread = threading.Thread(target=call)
+        thread.start()
+        call()
+        thread.join()
+    assert len(_executable(f).frames) >= 2 and gpu.stream().ptr == 0
+
+
 # ---------------------------------------------------------------- failures
 
 
@@ -413,6 +429,22 @@ def test_constants_are_uploaded_once(gpu):
     kept = [f(x) for _ in range(3)]
     assert gpu.cupy.get_default_memory_pool().used_bytes() - before == 3 * 512 * -(-kept[0].nbytes // 512)
     assert gpu.writes - writes == 3
+
+
+def test_a_program_that_is_gone_keeps_no_memory(gpu):
+    x = put(M)
+    before = fg.cuda.memory()["used"]
+    gc.collect()
+    gc.disable()
+    try:
+        f = fg.jit(lambda x: (x @ x + MS[0], fnp.sum(x)))
+        for _ in range(3):
+            f(x)
+        assert fg.cuda.memory()["used"] > before
+        del f
+        assert fg.cuda.memory()["used"] == before
+    finally:
+        gc.enable()
 
 
 def test_nothing_of_cuda_is_loaded_at_import():

@@ -15,6 +15,7 @@ CuPy's current stream, in order, and nothing waits but what reads a condition or
 """
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,6 +33,8 @@ from funcgrad.ops import callback
 
 STREAMS = 8
 """Streams whose frames are kept."""
+PER_THREAD = 2
+"""CUDA's name for the default stream of a thread, which is another one in each."""
 STAGED = 1 << 24
 """Bytes up to which what keeps changing its place gets one in each frame, and is copied; what is longer takes a GPU longer than
 it takes the host to launch kernels one by one."""
@@ -42,7 +45,7 @@ class CudaExecutable(CudaImage):
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int], driver: Driver):
         self.driver = self.memory = driver
-        self.frames: OrderedDict[int, list[Frame]] = OrderedDict()
+        self.frames: OrderedDict[Any, list[Frame]] = OrderedDict()
         """By the stream that they were used on, which orders one call after the other."""
         self.ways: dict[tuple[int, int], Way] = {}
         self.staged: dict[int, int] = {}
@@ -76,9 +79,10 @@ class CudaExecutable(CudaImage):
         there is any yet.
         """
         stream = self.driver.stream()
-        frames = self.frames.get(stream)
+        key = stream if stream != PER_THREAD else (stream, threading.get_ident())
+        frames = self.frames.get(key)
         if frames is None:
-            frames = self.frames[stream] = []
+            frames = self.frames[key] = []
             if len(self.frames) > STREAMS:
                 self.frames.popitem(last=False)
         try:
