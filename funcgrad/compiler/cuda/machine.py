@@ -15,6 +15,7 @@ CuPy's current stream, in order, and nothing waits but what reads a condition or
 """
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,6 +33,8 @@ from funcgrad.ops import callback
 
 STREAMS = 8
 """Streams whose frames are kept."""
+PER_THREAD = 2
+"""CUDA's name for the default stream of a thread, which is another one in each."""
 STAGED = 1 << 24
 """Bytes up to which what keeps changing its place gets one in each frame, and is copied; what is longer takes a GPU longer than
 it takes the host to launch kernels one by one."""
@@ -42,13 +45,14 @@ class CudaExecutable(CudaImage):
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int], driver: Driver):
         self.driver = self.memory = driver
-        self.frames: OrderedDict[int, list[Frame]] = OrderedDict()
+        self.frames: OrderedDict[Any, list[Frame]] = OrderedDict()
         """By the stream that they were used on, which orders one call after the other."""
         self.ways: dict[tuple[int, int], Way] = {}
         self.staged: dict[int, int] = {}
         """The bases of inputs and results that have places in each frame, and their sizes in bytes."""
         self.in_avals = jaxpr.in_avals
         driver.run(super().__init__, jaxpr, donated)
+        driver.executables.add(self)
 
     # ------------------------------------------------------------ running
 
@@ -74,20 +78,18 @@ class CudaExecutable(CudaImage):
         ``inputs`` are addresses, or numbers of NumPy's for inputs without axes; ``results`` has memory for the results, if
         there is any yet.
         """
-        driver = self.driver
-        stream = driver.stream()
-        frames = self.frames.get(stream)
+        stream = self.driver.stream()
+        key = stream if stream != PER_THREAD else (stream, threading.get_ident())
+        frames = self.frames.get(key)
         if frames is None:
-            frames = self.frames[stream] = []
+            frames = self.frames[key] = []
             if len(self.frames) > STREAMS:
                 self.frames.popitem(last=False)
-        if results is None:
-            empty = driver.empty
-            results = [empty(shape, dtype) for shape, dtype in self.shapes]
         try:
-            frame = frames.pop()
-        except IndexError:
-            frame = Frame(self, stream)
+            results, frame = self.room(stream, frames, results)
+        except self.driver.out_of_memory:
+            self.driver.release()
+            results, frame = self.room(stream, frames, results)
         try:
             frame.run(inputs + [x.data.ptr for x in results])
             if self.can_fail and frame.failed():
@@ -96,6 +98,16 @@ class CudaExecutable(CudaImage):
         finally:
             frames.append(frame)
         return results, True
+
+    def room(self, stream: int, frames: list[Frame], results: list[Any] | None) -> tuple[list[Any], Frame]:
+        """Memory for the results of a call, and a frame that nobody uses."""
+        if results is None:
+            empty = self.driver.empty
+            results = [empty(shape, dtype) for shape, dtype in self.shapes]
+        try:
+            return results, frames.pop()
+        except IndexError:
+            return results, Frame(self, stream)
 
     def out(self, kind: str, detail: Any, aval: ShapedArray, args: Sequence[DeviceArray], inputs: list[Any],
             results: list[Any]) -> DeviceArray:
