@@ -4,6 +4,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import types
 
 import fake_cuda
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
-from funcgrad.compiler.cuda import driver, frame, image
+from funcgrad.compiler.cuda import cublas, driver, frame, image
 from funcgrad.errors import DeviceError, DonatedBufferError
 
 GPU = "cuda:0"
@@ -134,6 +135,24 @@ def test_products_have_a_graph_for_each_place_of_their_operands(gpu):
         for _ in range(3):
             np.testing.assert_allclose(np.asarray(f(x, y)), np.asarray(x) @ np.asarray(y), rtol=1e-12)
         assert gpu.captures == captures
+
+
+def test_products_are_launched_one_by_one_where_their_library_is_not_found(gpu, monkeypatch):
+    """CuPy refuses to call cuBLAS while a stream is captured."""
+    def missing(version):
+        raise OSError("libcublas.so.13: cannot open shared object file")
+
+    monkeypatch.setattr(cublas, "library", missing)
+    counts = equal_on_both(gpu, lambda a, b: fnp.tanh(a @ b) @ a, (M, MS[0]))
+    assert counts[-1][0] > 0 and counts[-1][2] == 0
+    counts = equal_on_both(gpu, lambda x, y: fnp.sin(x) * y, (X, Y))
+    assert counts[-1][:3] == [0, 0, 1]
+
+
+def test_errors_of_cublas_while_a_stream_is_captured_are_raised():
+    library = types.SimpleNamespace(**{name: (lambda *args: 7) for name in cublas.FUNCTIONS})
+    with pytest.raises(RuntimeError, match="cublasSetStream_v2 answers with error 7"):
+        cublas.Capturable(library).begin(1, 2, 3, 4)
 
 
 def test_graphs_are_bounded(gpu, monkeypatch):
