@@ -352,6 +352,17 @@ def test_donated_memory(gpu):
     np.testing.assert_allclose(np.asarray(r), 0.8 * big, rtol=1e-15)
 
 
+def test_donated_memory_of_another_library_is_not_written(gpu):
+    """Who holds the tensor cannot be told from what came by DLPack."""
+    f = fg.jit(lambda p, g: p - 0.1 * g, donate_argnums=0)
+    tensor = gpu.cupy.ones((100, 200))
+    foreign = type("Tensor", (), {"__dlpack__": lambda _, **options: tensor.__dlpack__(**options), "__dlpack_device__": lambda _: (2, 0)})
+    taken = fnp.from_dlpack(foreign())
+    assert taken._data.data.ptr == tensor.data.ptr
+    f(taken, np.ones((100, 200)))
+    assert tensor.host.min() == 1.0
+
+
 def test_constants_are_uploaded_once(gpu):
     f = fg.jit(lambda x: x + XS)
     x = put(X)

@@ -64,6 +64,7 @@ class Driver:
             self.cupy.cuda.get_current_stream, runtime.getDevice, runtime.memcpyAsync
         self.empty = self.cupy.ndarray
         """``empty(shape, dtype)`` is an uninitialised array from CuPy's pool."""
+        self.pooled = self.cupy.cuda.memory.PooledMemory
         self.kernels: OrderedDict[str, Any] = OrderedDict()
         self.loading, self.capturing = threading.Lock(), threading.Lock()
         self.side: Any = None
@@ -132,15 +133,13 @@ class Driver:
     def alone(self, arrays: Sequence[Any], i: int) -> bool:
         """Whether nobody but this sequence refers to the memory of an array in it.
 
-        Views of it, and whoever took it by DLPack, refer to the array itself, to its pointer or to the block that it leads to;
-        a block with an owner is another library's.
+        Views of it, and whoever took it by DLPack, refer to the array itself, to its pointer or to the block that it leads to.
+        What comes from another library, or from an allocator other than CuPy's pool, may always be somebody else's too.
         """
         count = sys.getrefcount
         if count(arrays[i]) != 2 or arrays[i].base is not None or not arrays[i].flags.c_contiguous:
-            return False  # the sequence and the call's argument; no variable here may name the array
-        pointer = arrays[i].data
-        # The array, the name and a call's argument refer to the pointer; the pointer and a call's argument to the block.
-        return count(pointer) + count(pointer.mem) <= 5 and not hasattr(pointer.mem, "_owner")
+            return False  # the sequence and the call's argument; no variable may name the array, its pointer or its block
+        return isinstance(arrays[i].data.mem, self.pooled) and count(arrays[i].data) <= 2 and count(arrays[i].data.mem) <= 2
 
     def write(self, address: int, source: int, nbytes: int, stream: int) -> None:
         """Copies bytes of the host to the device. The source may be overwritten when this returns: CUDA copies pageable memory
