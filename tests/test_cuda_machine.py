@@ -219,6 +219,17 @@ def test_each_stream_has_frames_of_its_own(gpu):
     assert len(_executable(f).frames) == 2
 
 
+def test_each_thread_has_frames_of_its_own_where_it_has_its_own_default_stream(gpu):
+    gpu.legacy.ptr = driver.PER_THREAD
+    f = fg.jit(fnp.sin)
+    x = put(X)
+    f(x)
+    thread = threading.Thread(target=f, args=(x,))
+    thread.start()
+    thread.join()
+    assert len(_executable(f).frames) == 2
+
+
 # ---------------------------------------------------------------- failures
 
 
