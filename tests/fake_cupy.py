@@ -166,6 +166,7 @@ class Device:
 
     def __exit__(self, *exception):
         MEMORY.current = self.before.pop()
+        MEMORY.check()  # cudaSetDevice also gives the errors of a context that has ended
 
     def __eq__(self, other):
         return isinstance(other, Device) and other.id == self.id

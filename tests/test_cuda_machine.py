@@ -271,19 +271,15 @@ def test_each_stream_has_frames_of_its_own(gpu):
     assert len(_executable(f).frames) == 2
 
 
-def test_the_default_stream_of_a_thread_is_another_one_in_each(gpu):
-    f, x = fg.jit(fnp.sin), put(X)
-
-    def call():
-        with fake_cuda.Stream(gpu, 2):
-            f(x)
-
-    for _ in range(2):
-        thread = threading.Thread(target=call)
-        thread.start()
-        call()
-        thread.join()
-    assert len(_executable(f).frames) >= 2 and gpu.stream().ptr == 0
+def test_each_thread_has_frames_of_its_own_where_it_has_its_own_default_stream(gpu):
+    gpu.legacy.ptr = driver.PER_THREAD
+    f = fg.jit(fnp.sin)
+    x = put(X)
+    f(x)
+    thread = threading.Thread(target=f, args=(x,))
+    thread.start()
+    thread.join()
+    assert len(_executable(f).frames) == 2
 
 
 # ---------------------------------------------------------------- failures

@@ -30,6 +30,8 @@ FILLED = 1 << 16
 """Threads from which blocks may be large: smaller ones leave no multiprocessor without work."""
 TO_DEVICE, TO_HOST, ON_DEVICE = 1, 2, 3
 """Directions of cudaMemcpyAsync."""
+PER_THREAD = 2
+"""cudaStreamPerThread, which is CuPy's default stream under CUPY_CUDA_PER_THREAD_DEFAULT_STREAM=1."""
 DEAD = frozenset([700, 702, 709, 710, 714, 715, 716, 717, 718, 719])
 """Numbers of errors after which a context answers nothing any more: what a kernel did cannot be undone."""
 
@@ -80,7 +82,7 @@ class Driver:
         """cuBLAS as it is called while a stream is captured."""
         self.thread = 0
         """The thread that captures; 0 if none does."""
-        self.workspaces: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self.workspaces: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
         """What products of graphs compute in, one for each stream, on which graphs run one after the other."""
 
     def run(self, function: Callable, *args: Any) -> Any:
@@ -120,6 +122,14 @@ class Driver:
     def stream(self) -> int:
         """Which stream is CuPy's current one."""
         return self.get_current_stream().ptr
+
+    def order(self, stream: int) -> Any:
+        """What is one after the other on a stream: everything, but for the default stream that each thread has of its own."""
+        return stream if stream != PER_THREAD else (stream, threading.get_ident())
+
+    def finish(self) -> None:
+        """Waits for what is on the current stream, so that work on others may read it."""
+        self.get_current_stream().synchronize()
 
     def put(self, x: Any) -> Any:
         """A value as a ``cupy.ndarray`` on this device, in row-major order: itself if it is one."""
@@ -227,7 +237,7 @@ class Driver:
                 self.capturable = self.cublas  # which refuses: what has products is launched part by part
         if self.capturable is self.cublas:
             return None
-        stream, size = self.stream(), cublas.workspace_size(self.capability)
+        stream, size = self.order(self.stream()), cublas.workspace_size(self.capability)
         workspace = self.workspaces.get(stream)
         if workspace is None:
             workspace = self.workspaces[stream] = Workspace(self.empty((size,), np.dtype(np.uint8)))
