@@ -49,6 +49,16 @@ class Block:
         weakref.finalize(self, pool.take_back, device_id, size)
 
 
+PooledMemory = Block
+
+
+class DLPackMemory:
+    """The memory of a tensor of another library, which ``owner`` keeps."""
+
+    def __init__(self, block, owner):
+        self.ptr, self.size, self.device_id, self.raw, self.owner = block.ptr, block.size, block.device_id, block.raw, owner
+
+
 class Memory:
     """What the machine has: the state behind pool, devices and streams."""
 
@@ -156,6 +166,7 @@ class Device:
 
     def __exit__(self, *exception):
         MEMORY.current = self.before.pop()
+        MEMORY.check()  # cudaSetDevice also gives the errors of a context that has ended
 
     def __eq__(self, other):
         return isinstance(other, Device) and other.id == self.id
@@ -620,7 +631,7 @@ def from_dlpack(x, **kwargs):
         raise BufferError("CuPy cannot take a tensor of the host")
     with Device(number):
         capsule = x.__dlpack__(stream=1, max_version=(1, 0))
-    return device_array(capsule[1].host, capsule[1].block)
+    return device_array(capsule[1].host, DLPackMemory(capsule[1].block, capsule))
 
 
 def as_strided(x, shape=None, strides=None):
@@ -780,7 +791,7 @@ def install(monkeypatch, devices=2, capacity=1 << 30, broken=None):
         "driverGetVersion": lambda: 0 if broken == "no driver" else 13000, "runtimeGetVersion": lambda: 13000,
         "CUDARuntimeError": CUDARuntimeError, "deviceSynchronize": lambda: Device().synchronize(),
         "memGetInfo": lambda: Device().mem_info, "getDeviceProperties": lambda d: {"name": b"A stand-in", "major": 9, "minor": 0}})
-    memory = Module("cupy.cuda.memory", None, {"OutOfMemoryError": OutOfMemoryError, "MemoryPool": MemoryPool})
+    memory = Module("cupy.cuda.memory", None, {"OutOfMemoryError": OutOfMemoryError, "MemoryPool": MemoryPool, "PooledMemory": PooledMemory})
     cuda = Module("cupy.cuda", None, {
         "runtime": runtime, "memory": memory, "Device": Device, "Stream": Stream, "alloc": alloc, "MemoryPool": MemoryPool,
         "MemoryPointer": MemoryPointer, "get_current_stream": lambda *_: STREAM, "get_device_id": lambda: MEMORY.current,

@@ -141,7 +141,10 @@ class guarded:  # noqa: N801  a context manager, named like one
         return module
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self._entered.__exit__(kind, error, traceback)
+        try:
+            self._entered.__exit__(kind, error, traceback)
+        except Exception as failed:  # a context that has ended answers nothing any more, and the first error says why
+            error = error or failed
         if error is not None:
             explained = explain(error, self.what, self.device)
             if explained is not None:

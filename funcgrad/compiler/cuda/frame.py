@@ -205,7 +205,7 @@ class Frame:
         try:
             with self.executable.driver.capture() as recording:
                 self.launch(at, times)
-            return recording.graph
+            return recording
         except Exception:
             return False  # what is wrong with it, if anything is, the launch of its parts says
         finally:

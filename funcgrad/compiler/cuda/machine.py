@@ -15,7 +15,6 @@ CuPy's current stream, in order, and nothing waits but what reads a condition or
 """
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,8 +32,6 @@ from funcgrad.ops import callback
 
 STREAMS = 8
 """Streams whose frames are kept."""
-PER_THREAD = 2
-"""CUDA's name for the default stream of a thread, which is another one in each."""
 STAGED = 1 << 24
 """Bytes up to which what keeps changing its place gets one in each frame, and is copied; what is longer takes a GPU longer than
 it takes the host to launch kernels one by one."""
@@ -53,6 +50,7 @@ class CudaExecutable(CudaImage):
         self.in_avals = jaxpr.in_avals
         driver.run(super().__init__, jaxpr, donated)
         driver.executables.add(self)
+        driver.run(driver.finish)  # tables and constants are read on any stream
 
     # ------------------------------------------------------------ running
 
@@ -79,10 +77,10 @@ class CudaExecutable(CudaImage):
         there is any yet.
         """
         stream = self.driver.stream()
-        key = stream if stream != PER_THREAD else (stream, threading.get_ident())
-        frames = self.frames.get(key)
+        order = self.driver.order(stream)
+        frames = self.frames.get(order)
         if frames is None:
-            frames = self.frames[key] = []
+            frames = self.frames[order] = []
             if len(self.frames) > STREAMS:
                 self.frames.popitem(last=False)
         try:
