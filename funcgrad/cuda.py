@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from funcgrad import compiler as _compiler
 from funcgrad.core import device as _devices
 from funcgrad.errors import DeviceError, message
 
@@ -22,8 +23,12 @@ def memory(device: Any = "cuda") -> dict[str, int]:
 
 
 def free(device: Any = "cuda") -> int:
-    """Gives the memory that the pool keeps for new arrays back to the device, for other programs. Returns how many bytes."""
+    """Gives the memory that the pool keeps for new arrays back to the device, for other programs. Returns how many bytes.
+
+    What compiled programs keep for their next call is among it.
+    """
     found = _gpu("free", device)
+    _compiler.release(found)
     with _devices.guarded(found, "fg.cuda.free") as cupy:
         pool = cupy.get_default_memory_pool()
         before = pool.free_bytes()

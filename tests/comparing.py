@@ -44,7 +44,7 @@ class Interpreted:
     hosts = pairs = outs = ()
     plain = False
 
-    def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = ()):
+    def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = (), device: Any = None):
         self.program = passes.run(jaxpr)
 
     def __call__(self, args: Sequence[Any]) -> list[Any]:

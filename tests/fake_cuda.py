@@ -37,21 +37,23 @@ class Gpu:
 
     def __init__(self):
         self.launches = self.captures = self.replays = self.reads = self.writes = self.loads = 0
-        self.failures: dict[str, int] = {}
+        self.failures: dict[str, range] = {}
         self.watch = True
         self.local = threading.local()
         self.legacy = Stream(self, 0)
         self.capturing: list[Stream] = []
 
-    def fail(self, what, after=1):
-        """Lets the call number ``after`` from now on fail: "alloc", "launch", "illegal", "capture" or "load"."""
-        self.failures[what] = after
+    def fail(self, what, after=1, times=1):
+        """Lets the call number ``after`` from now on fail, and those that follow: "alloc", "launch", "illegal", "capture" or
+        "load"."""
+        self.failures[what] = range(after, after + times)
 
     def happens(self, what):
         if what in self.failures:
-            self.failures[what] -= 1
-            if not self.failures[what]:
+            left = self.failures[what] = range(self.failures[what].start - 1, self.failures[what].stop - 1)
+            if left.stop <= 1:
                 del self.failures[what]
+            if left.start <= 0:
                 if what == "alloc":
                     raise fake_cupy.OutOfMemoryError(512, fake_cupy.MEMORY.used[0], fake_cupy.MEMORY.capacity)
                 raise fake_cupy.CUDARuntimeError(*ERRORS[what])
@@ -308,6 +310,6 @@ def install(monkeypatch, **options):
     cuda.runtime._own.update(memcpyAsync=copy, streamSynchronize=synchronize, memcpyHostToDevice=1, memcpyDeviceToHost=2)
     monkeypatch.setattr(library, "library", c_library)
     monkeypatch.setattr(ptx, "entry", lambda source, capability: (source.encode(), "kernel"))
-    driver.driver.cache_clear()
+    monkeypatch.setattr(driver, "drivers", {})
     gpu.cupy = sys.modules["cupy"]
     return gpu

@@ -498,6 +498,23 @@ def _fits(x, char):
     return np.can_cast(x.dtype, target)
 
 
+def _quotient(x, y):
+    return np.floor_divide(x, y) if np.result_type(x, y).kind in "biu" else np.floor(np.divide(x, y))
+
+
+def _fmod(x, y):
+    wide = np.result_type(x, y)
+    return np.fmod(np.float64(x), np.float64(y)).astype(wide) if wide.kind in "iu" else np.fmod(x, y)
+
+
+FORMULAS = {
+    "floor_divide": _quotient, "fmod": _fmod,
+    "remainder": lambda x, y: np.remainder(x, y) if np.result_type(x, y).kind in "biu" else x - _quotient(x, y) * y,
+    "logaddexp2": lambda x, y: np.fmax(x, y) + np.log2(1 + np.exp2(-np.abs(x - y))),
+}
+"""Functions that CuPy computes by other formulas than NumPy."""
+
+
 class ufunc:  # noqa: N801
     """A function of elements, with the loops that CuPy has."""
 
@@ -524,7 +541,7 @@ class ufunc:  # noqa: N801
         out = outs[0] if outs else out
         chars = self.loop(inputs)
         with np.errstate(all="ignore"):
-            results = self.function(*inputs) if dtype is None else self.function(*inputs, dtype=dtype)
+            results = FORMULAS.get(self.name, self.function)(*inputs) if dtype is None else self.function(*inputs, dtype=dtype)
         results = results if isinstance(results, tuple) else (results,)
         wanted = [BFLOAT16 if c == "E" else np.dtype(c) for c in chars]
         if dtype is None and not any(not hasattr(x, "dtype") for x in inputs):
@@ -621,6 +638,13 @@ def as_strided(x, shape=None, strides=None):
     return device_array(np.lib.stride_tricks.as_strided(x.host, shape, strides, writeable=True), x.block)
 
 
+def broadcast_to(array, shape):
+    if type(array) is not ndarray:
+        raise TypeError(f"Argument 'array' has incorrect type (expected ndarray, got {type(array)})")
+    array.check()
+    return device_array(np.broadcast_to(array.host, shape), array.block)
+
+
 def lexsort(keys):
     if type(keys) is not ndarray or keys.ndim > 2:
         raise NotImplementedError("Keys with the rank of three or more is not supported in lexsort")
@@ -639,7 +663,7 @@ def take_along_axis(a, indices, axis):
 def where(condition, x=None, y=None):
     if x is None:
         return wrapped(np.nonzero(unwrapped(condition)))
-    return wrapped(np.where(*unwrapped((condition, x, y))))
+    return ufunc("where", np.where, NAMES["cupy"]["where"]["loops"])(condition.astype("?", copy=False), x, y)
 
 
 def choose(a, choices, out=None, mode="raise"):
@@ -647,12 +671,14 @@ def choose(a, choices, out=None, mode="raise"):
 
 
 def sort(a, axis=-1, kind=None):
+    assert a.size, "thrust and empty arrays"
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
     return wrapped(np.sort(_sortable(a), axis, kind=kind))
 
 
 def argsort(a, axis=-1, kind=None):
+    assert a.size, "thrust and empty arrays"
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
     return wrapped(np.argsort(_sortable(a), axis, kind="stable"))
@@ -702,7 +728,7 @@ def errstate(*, linalg="ignore", divide=None, **others):
 # ---------------------------------------------------------------- modules
 
 
-OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "lexsort": lexsort,
+OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to, "lexsort": lexsort,
        "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
        "get_default_memory_pool": get_default_memory_pool, "ndarray": ndarray, "ufunc": ufunc,
        "asnumpy": lambda a, *_, **__: a.get() if type(a) is ndarray else np.asarray(a),

@@ -1,6 +1,7 @@
 """The machine that runs programs on a GPU: equal to the processor on all instructions, graphs, failures. On a stand-in for CuPy."""
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import types
 import fake_cuda
 import numpy as np
 import pytest
+from gpu import missing
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
@@ -37,7 +39,8 @@ def happened(gpu):
 
 def equal_on_both(gpu, f, args, calls=3, rtol=1e-12):
     """The results of a function on the GPU are those of the processor, at each call. What each call did: launches, captures,
-    replays, reads."""
+    replays, reads.
+    """
     wanted = [np.asarray(x) for x in fg.tree.leaves(fg.jit(f)(*args))]
     there = [put(x) if np.ndim(x) else x for x in args]
     on_gpu, counts = fg.jit(f, device=GPU), []
@@ -113,6 +116,55 @@ def test_a_state_that_products_swap_in_a_long_loop(gpu, monkeypatch):
     monkeypatch.setattr(image, "UNROLLED", 1)
     counts = equal_on_both(gpu, lambda c: fg.lax.fori_loop(0, 5, lambda i, c: fnp.tanh(c @ M), c), (M,))
     assert counts[-1][:2] == [0, 0]
+
+
+# ---------------------------------------------------------------- on a GPU, where there is one
+
+
+class Uncounted:
+    """In the place of the stand-in's counters."""
+
+    launches = captures = replays = reads = 0
+
+
+@pytest.fixture
+def real():
+    reason = missing()
+    if reason is not None:
+        pytest.skip(f"needs a GPU: {reason}")
+    return Uncounted()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("unrolled", [4096, 1])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_on_a_gpu(real, monkeypatch, name, unrolled):
+    monkeypatch.setattr(image, "UNROLLED", unrolled)
+    equal_on_both(real, *PROGRAMS[name], calls=5, rtol=1e-10)
+
+
+@pytest.mark.gpu
+def test_graphs_on_a_gpu(real, monkeypatch):
+    """They are captured, replayed for other addresses, thrown away; invalid operands and other streams between."""
+    monkeypatch.setattr(frame, "VARIANTS", 2)
+    f, g = fg.jit(lambda x, y: (x @ y, fnp.sin(x))), fg.jit(lambda x, i: x[i] * 2.0)
+    kept, y = [], put(M)
+    for k in range(8):
+        x = put(M + k)
+        kept.append((x, f(x, y)))
+        with pytest.raises(IndexError):
+            g(x, put(60 + k))
+        np.testing.assert_array_equal(np.asarray(g(x, put(k))), 2.0 * (M[k] + k))
+    for k, (x, (product, sine)) in enumerate(kept):
+        np.testing.assert_allclose(np.asarray(product), (M + k) @ M, rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(sine), np.sin(M + k), rtol=1e-12)
+        np.testing.assert_array_equal(np.asarray(x), M + k)
+    one, = _executable(f).frames.values()
+    assert any(type(graph).__name__ == "Graph" for graphs in one[0].graphs.values() for graph in graphs.values())
+    with _executable(f).driver.cupy.cuda.Stream(non_blocking=True) as stream:
+        found = f(put(M), put(M))[0]
+        stream.synchronize()
+        np.testing.assert_allclose(np.asarray(found), M @ M, rtol=1e-12)
 
 
 # ---------------------------------------------------------------- graphs
@@ -219,15 +271,19 @@ def test_each_stream_has_frames_of_its_own(gpu):
     assert len(_executable(f).frames) == 2
 
 
-def test_each_thread_has_frames_of_its_own_where_it_has_its_own_default_stream(gpu):
-    gpu.legacy.ptr = driver.PER_THREAD
-    f = fg.jit(fnp.sin)
-    x = put(X)
-    f(x)
-    thread = threading.Thread(target=f, args=(x,))
-    thread.start()
-    thread.join()
-    assert len(_executable(f).frames) == 2
+def test_the_default_stream_of_a_thread_is_another_one_in_each(gpu):
+    f, x = fg.jit(fnp.sin), put(X)
+
+    def call():
+        with fake_cuda.Stream(gpu, 2):
+            f(x)
+
+    for _ in range(2):
+        thread = threading.Thread(target=call)
+        thread.start()
+        call()
+        thread.join()
+    assert len(_executable(f).frames) >= 2 and gpu.stream().ptr == 0
 
 
 # ---------------------------------------------------------------- failures
@@ -264,7 +320,7 @@ def test_what_fails_once_leaves_everything_usable(gpu, what, call):
     want = None
     for k in range(1, 5):
         if k == call:
-            gpu.fail(what)
+            gpu.fail(what, times=2 if what == "alloc" else 1)
         try:
             found = np.asarray(f(x)[0])
         except DeviceError as error:
@@ -272,11 +328,31 @@ def test_what_fails_once_leaves_everything_usable(gpu, what, call):
             pattern = "out of memory on cuda:0" if what == "alloc" else "cuda:0 stopped"
             assert pattern in str(error)
         else:
+            assert k != call or what == "capture" or k > 1 and what == "launch", "what cannot be captured is launched"
             want = found if want is None else want
             np.testing.assert_array_equal(found, want)
-    gpu.failures.clear()
+        gpu.failures.clear()
     np.testing.assert_array_equal(np.asarray(f(x)[0]), want)
     assert gpu.stream().ptr == 0 and not gpu.capturing
+
+
+def test_memory_that_programs_keep_is_given_back_before_an_error(gpu):
+    def held():
+        return fg.cuda.memory()["used"]
+
+    first, second = fg.jit(lambda x: x @ x + 1.0), fg.jit(fnp.sin)
+    x = put(np.ones((48, 48)))
+    second(x)
+    for _ in range(2):
+        first(x)
+    before = held()
+    fg.cuda.free()
+    assert held() < before
+    first(x)
+    gpu.fail("alloc")
+    np.testing.assert_allclose(np.asarray(second(x)), np.sin(1.0), rtol=1e-15)
+    assert not any(map(len, _executable(first).frames.values())), "it gave up its frame"
+    np.testing.assert_allclose(np.asarray(first(x)), 49.0)
 
 
 def test_an_error_of_a_host_step_says_where_and_leaves_everything_usable(gpu):
@@ -383,6 +459,22 @@ def test_constants_are_uploaded_once(gpu):
     kept = [f(x) for _ in range(3)]
     assert gpu.cupy.get_default_memory_pool().used_bytes() - before == 3 * 512 * -(-kept[0].nbytes // 512)
     assert gpu.writes - writes == 3
+
+
+def test_a_program_that_is_gone_keeps_no_memory(gpu):
+    x = put(M)
+    before = fg.cuda.memory()["used"]
+    gc.collect()
+    gc.disable()
+    try:
+        f = fg.jit(lambda x: (x @ x + MS[0], fnp.sum(x)))
+        for _ in range(3):
+            f(x)
+        assert fg.cuda.memory()["used"] > before
+        del f
+        assert fg.cuda.memory()["used"] == before
+    finally:
+        gc.enable()
 
 
 def test_nothing_of_cuda_is_loaded_at_import():

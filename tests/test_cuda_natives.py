@@ -180,14 +180,16 @@ def test_taking_along_an_axis():
 SCATTERS = ["set", "add", "multiply", "min", "max"]
 
 
-@pytest.mark.parametrize("form", ["threads", "blocks", "winners"])
+@pytest.mark.parametrize("form", ["threads", "blocks", "winners", "lists"])
 @pytest.mark.parametrize("dtype", ["float32", "int8", BFLOAT16, "bool", "complex64", "uint64", "int32"])
 def test_scatters(form, dtype, monkeypatch):
     """Updates of one element come one after the other, so the bits are those of the processor."""
     monkeypatch.setattr(scattering, "FEW", 1 << 30 if form == "threads" else 0)
-    monkeypatch.setattr(scattering, "MANY", 0 if form == "winners" else 1 << 30)
+    monkeypatch.setattr(scattering, "MANY", 0 if form in ("winners", "lists") else 1 << 30)
+    monkeypatch.setattr(scattering, "FEWEST_RANGES", 1)
     x, i, u = values((11, 3), dtype), indices(11, 40), values((40, 3), dtype)
-    for name in ("set",) if form == "winners" else SCATTERS[1:3] if dtype == "complex64" else SCATTERS:
+    names = ("set",) if form == "winners" else SCATTERS[1:3] if dtype == "complex64" or form == "lists" else SCATTERS
+    for name in names:
         for mode in MODES[:3] if form == "winners" else ("raise", "fill") if name == "add" else ("clip",):
             check(lambda x, i, u: getattr(x.at[i], name)(u, mode=mode), x, i if mode == "raise" else i * 2 - 5, u)  # noqa: B023
 
@@ -203,7 +205,8 @@ def test_forms_of_scatters():
     assert kernels(lambda i: fnp.zeros(10**5, int).at[i].add(1), i) == [(1, 10**6)]
     assert kernels(lambda i, u: fnp.zeros(10**5, "float32").at[i].set(u), i, large) == [(1, 10**6), (1, 10**6)]
     assert kernels(lambda i, u: fnp.zeros(10**5, "float32").at[i].add(u, unique_indices=True), i, large) == [(1, 10**6)]
-    assert kernels(lambda i, u: fnp.zeros(10**5, "float32").at[i].add(u), i, large) == [(256, 390)]
+    in_order = kernels(lambda i, u: fnp.zeros(10**5, "float32").at[i].add(u), i, large)
+    assert in_order[0] == (1, 10**6) and in_order[-2:] == [(256, 977), (256, 390)]
     assert kernels(lambda i, u: fnp.zeros(10, "float32").at[i].add(u), i, large) == [(256, 244)]
 
 
@@ -217,6 +220,15 @@ def test_blocks_have_ranges_of_places(shape, count, ranges, monkeypatch):
     check(lambda x, i, u: x.at[i].add(u), x, i, u, teams=[256, 256])
     plan = schedule(fg.make_jaxpr(lambda x, i, u: x.at[i].add(u))(x, i, u), "cuda")
     assert plan.steps[-1].kernel.rows == ranges
+
+
+def test_updates_in_the_order_of_their_ranges(monkeypatch):
+    """Several tiles, ranges and columns."""
+    for name, value in dict(FEW=0, MANY=0, FEWEST_RANGES=1, EACH=1, LISTED=256).items():
+        monkeypatch.setattr(scattering, name, value)
+    for shape, count in (((600,), 300), ((40, 9), 270)):
+        x, i, u = values(shape), indices(shape[0] + 9, count) - 5, values((count, *shape[1:]))
+        check(lambda x, i, u: x.at[i].add(u, mode="drop"), x, i, u)
 
 
 def test_scatters_of_windows_and_of_batches(monkeypatch):

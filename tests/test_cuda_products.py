@@ -46,7 +46,7 @@ def assert_as_interpreted(f, *args):
         y = np.asarray(y)
         assert (x.dtype, x.shape) == (y.dtype, y.shape)
         kind, limit = np.complex128 if x.dtype.kind == "c" else np.float64, TOLERANCE.get(x.dtype, 1e-12)
-        np.testing.assert_allclose(x.astype(kind), y.astype(kind), rtol=limit, atol=limit * max(1, np.abs(y.astype(kind)).max()))
+        np.testing.assert_allclose(x.astype(kind), y.astype(kind), rtol=limit, atol=limit * np.abs(y.astype(kind)).max(initial=1))
 
 
 # ---------------------------------------------------------------- products

@@ -6,6 +6,7 @@ native machine that runs it).
 """
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +67,13 @@ def driver_of(device: Device) -> Any:
     """The driver of a GPU. What compiles for it is loaded now."""
     from funcgrad.compiler.cuda.driver import driver
     return driver(device.id)
+
+
+def release(device: Device) -> None:
+    """Lets go of the memory on a GPU that compiled programs keep for their next call."""
+    loaded = sys.modules.get("funcgrad.compiler.cuda.driver")
+    if loaded is not None and device.id in loaded.drivers:
+        loaded.drivers[device.id].release()
 
 
 def _for_gpu(program: Jaxpr, donated: Sequence[int], driver: Any) -> Any:

@@ -24,6 +24,8 @@ from funcgrad.core.jaxpr import Jaxpr, Literal
 WIDTH = 8
 END, KERNEL, GEMM, HOST, ITERATE, NEXT, RESET, UNLESS, SWITCH, JUMP, REGION = range(11)
 _BYTE = np.dtype(np.uint8)
+OWNED = 4096
+"""Bytes of an arena up to which each frame keeps its own."""
 
 
 class Image:
@@ -32,9 +34,6 @@ class Image:
     target = "cpu"
     memory: Any = memory
     """Who has memory for a call: ``empty``, ``copy`` and ``alone`` are those of ``memory.py`` for its device."""
-    OWNED = 4096
-    """Bytes of an arena up to which each frame keeps its own."""
-
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = ()):
         with memory.uncollected():
             self.schedule = schedule(jaxpr, self.target)
@@ -52,6 +51,10 @@ class Image:
     def value(self, value: Any, shape: tuple[int, ...], weak_type: bool) -> DeviceArray:
         """A result that is known before the program runs."""
         return DeviceArray(buffer_of(value).reshape(shape), weak_type)
+
+    def keeps_arena(self, nbytes: int) -> bool:
+        """Whether a frame has an arena of this size, instead of each call."""
+        return nbytes <= OWNED
 
     def kernel(self, step: Step) -> None:
         """Adds the instruction of a kernel."""
@@ -101,7 +104,7 @@ class Image:
         arena = Buffer(_BYTE, self.arena_size, "result")
         self.owned = list(self.cells)
         """What a frame has memory for: numbers, and an arena that is small."""
-        if needed.spans and self.arena_size <= self.OWNED:
+        if needed.spans and self.keeps_arena(self.arena_size):
             self.owned.append(arena)
         elif needed.spans:
             self.results.append(arena)

@@ -136,6 +136,8 @@ class Axes:
             self.equation(equation)
 
     def equation(self, equation: Equation) -> None:
+        if not equation.outs:  # it is there for its effect
+            raise TooLarge
         primitive, inputs, out = equation.primitive, equation.inputs, equation.outs[0]
         if primitive.kind is Kind.ELEMENTWISE:
             for v, x in itertools.product(equation.outs, inputs):

@@ -51,6 +51,10 @@ SIDES = 64
 """Lanes that one thread takes at a time, at least; of a loop with stacks ``STACK_SIDES``."""
 STACK_SIDES = 512
 
+DEAREST = 700
+"""What the statements cost, in additions, at most: functions such as exp are written out in vectors, so that they take long to
+compile. Where a step is that much work, nothing is gained by less reading and writing."""
+
 Source = Callable[[], list[str]]
 """Reads the elements of a value in a lane: what is computed in one loop over the lanes is kept in lists for another."""
 
@@ -175,6 +179,8 @@ class _Lanes(Statements):
         self.depth -= bool(shared)
 
     def rows(self, least: int) -> NativeKernel:
+        if self.once > DEAREST:
+            raise TooLarge
         rows = math.prod(size for size, _ in self.groups)
         chunk = rows if rows * self.work <= 4 * CHUNK else -(-max(CHUNK // self.work, 1) // least) * least
         return NativeKernel(self.source(), self.words, rows, chunk)

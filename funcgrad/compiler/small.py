@@ -96,8 +96,8 @@ class Statements:
         self.lines: list[str] = []
         self.depth = 1
         self.count = 0
-        self.work, self.times = 0, 1
-        """What the statements cost, in additions, and how often the next one is done."""
+        self.once, self.work, self.times = 0, 0, 1
+        """What the statements cost, in additions, done once and as often as they are; how often the next one is done."""
         self.serial = False
         """Inside of a loop that has a state."""
 
@@ -206,7 +206,9 @@ class Statements:
         self.count += 1
         if self.count > LONGEST:
             raise TooLarge
-        self.work += self.times * cost(text)
+        price = cost(text)
+        self.once += price
+        self.work += self.times * price
         self.lines.append("    " * (self.depth - 1) + text)
 
     def let(self, text: str) -> str:

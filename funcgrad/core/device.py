@@ -284,8 +284,11 @@ def row_major(data: Any) -> Any:
 
     Every ``CudaArray`` gets its buffer from here.
     """
-    if data.flags.c_contiguous and data.data.ptr % ALIGNMENT == 0:
-        return data
+    return data if data.flags.c_contiguous and data.data.ptr % ALIGNMENT == 0 else copied(data)
+
+
+def copied(data: Any) -> Any:
+    """A copy of a buffer of CuPy, row-major and where it is."""
     with guarded(device_of(data), "copying an array"):
         return data.copy(order="C")
 
@@ -324,7 +327,13 @@ def call(primitive: Primitive, buffers: Sequence[Any], params: dict, device: Dev
                 return _on_device(xp, impl(xp, *buffers, **params))
             except ThroughHost:
                 pass
-            except (NotImplementedError, AttributeError, TypeError, ValueError) as error:
+            except ImportError as error:
+                raise DeviceError(message(
+                    f"{primitive.name}: CuPy misses a library of CUDA", str(error), "those that come with the extra for CUDA",
+                    'pip install "funcgrad[cuda13]"; fg.doctor() tells more')) from error
+            except (IndexError, MemoryError, DeviceError, xp.cuda.runtime.CUDARuntimeError):
+                raise  # the host would have no other answer, or should not be asked
+            except Exception as error:  # a dtype without a kernel, one that cannot be compiled ...
                 out = _through_host(xp, primitive, buffers, params)  # raises what is the user's mistake
                 fallen_back[primitive.name] = f"{type(error).__name__}: {error}"
                 return out

@@ -402,13 +402,13 @@ def _cumulative_jvp(primitive: Callable, combine: Callable) -> Callable:
     return jvp
 
 
-def _accumulated(ufunc: str) -> Callable:
-    """All prefixes by a ufunc that CuPy does not accumulate: each step combines what lies twice as far apart."""
+def _accumulated(combine: Callable) -> Callable:
+    """All prefixes by ``combine(xp, x, y)``, which CuPy does not accumulate: in steps, each over twice the distance."""
 
     def impl(xp: Any, x: Any, axis: int) -> Any:
         x, reach = xp.moveaxis(x, axis, -1), 1
         while reach < x.shape[-1]:
-            x = xp.concatenate([x[..., :reach], getattr(xp, ufunc)(x[..., :-reach], x[..., reach:])], -1)
+            x = xp.concatenate([x[..., :reach], combine(xp, x[..., :-reach], x[..., reach:])], -1)
             reach *= 2
         return xp.moveaxis(x, -1, axis)
 
@@ -467,13 +467,15 @@ cumprod_p = _cumulative_primitive(
     _cumulative_jvp(lambda: cumprod_p, _product_of_pairs))
 cummax_p = _cumulative_primitive(
     "cummax", lambda xp, x, axis: xp.maximum.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cummax_p, _extreme_of_pairs(max_p)), taylor=PIECEWISE_LINEAR, cuda=_accumulated("maximum"))
+    _cumulative_jvp(lambda: cummax_p, _extreme_of_pairs(max_p)), taylor=PIECEWISE_LINEAR,
+    cuda=_accumulated(lambda xp, x, y: xp.maximum(x, y)))
 cummin_p = _cumulative_primitive(
     "cummin", lambda xp, x, axis: xp.minimum.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cummin_p, _extreme_of_pairs(min_p)), taylor=PIECEWISE_LINEAR, cuda=_accumulated("minimum"))
+    _cumulative_jvp(lambda: cummin_p, _extreme_of_pairs(min_p)), taylor=PIECEWISE_LINEAR,
+    cuda=_accumulated(lambda xp, x, y: xp.minimum(x, y)))
 cumlogsumexp_p = _cumulative_primitive(
     "cumlogsumexp", lambda xp, x, axis: xp.logaddexp.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cumlogsumexp_p, _log_of_sums), cuda=_accumulated("logaddexp"))
+    _cumulative_jvp(lambda: cumlogsumexp_p, _log_of_sums), cuda=_accumulated(lambda xp, x, y: xp.logaddexp(x, y)))
 
 cumsum = _cumulative(cumsum_p, "Running sums along an axis; with ``reverse``, from the end.")
 cumprod = _cumulative(cumprod_p, "Running products along an axis; with ``reverse``, from the end.")

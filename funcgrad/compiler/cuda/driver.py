@@ -8,7 +8,6 @@ are captured once and launched as one. The machine calls nothing of CuPy besides
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import threading
 import weakref
@@ -37,10 +36,15 @@ DEAD = frozenset([700, 702, 709, 710, 714, 715, 716, 717, 718, 719])
 """Numbers of errors after which a context answers nothing any more: what a kernel did cannot be undone."""
 
 
-@functools.cache
+drivers: dict[int, Driver] = {}
+"""By the numbers of the GPUs."""
+
+
 def driver(number: int) -> Driver:
     """The driver of the GPU with a number."""
-    return Driver(number)
+    if number not in drivers:
+        drivers[number] = Driver(number)
+    return drivers[number]
 
 
 class Recording:
@@ -67,6 +71,8 @@ class Driver:
         self.empty = self.cupy.ndarray
         """``empty(shape, dtype)`` is an uninitialised array from CuPy's pool."""
         self.pooled = self.cupy.cuda.memory.PooledMemory
+        self.out_of_memory = self.cupy.cuda.memory.OutOfMemoryError
+        self.executables: weakref.WeakSet[Any] = weakref.WeakSet()
         self.kernels: OrderedDict[str, Any] = OrderedDict()
         self.loading, self.capturing = threading.Lock(), threading.Lock()
         self.side: Any = None
@@ -132,6 +138,12 @@ class Driver:
     def copy(self, x: Any) -> Any:
         """The same values in other memory."""
         return x.copy()
+
+    def release(self) -> None:
+        """Lets go of the memory that executables keep for their next call: arenas, places for operands, graphs."""
+        for executable in list(self.executables):
+            for frames in list(executable.frames.values()):
+                frames.clear()
 
     def view(self, address: int, shape: Sequence[int], dtype: np.dtype, strides: Sequence[int]) -> Any:
         """The elements at an address as a ``cupy.ndarray``; strides in bytes. Whose memory it is, keeps it."""

@@ -13,14 +13,14 @@ import numpy as np
 from funcgrad.compiler.cuda import contraction
 from funcgrad.compiler.cuda.driver import Driver, geometry
 from funcgrad.compiler.image import GEMM, HOST, ITERATE, KERNEL, NEXT, RESET, SWITCH, UNLESS, Image, buffer_of
-from funcgrad.compiler.nodes import Step
+from funcgrad.compiler.nodes import Step, walk
 from funcgrad.compiler.view import Buffer, View
 from funcgrad.core.array import CudaArray, DeviceArray
 
 UNROLLED = 4096
 """Launches up to which a counted loop is unrolled, so that it is launched as one."""
-OWNED = 1 << 24
-"""Bytes of an arena up to which each frame keeps its own, so that it stays where it is."""
+OWNED, OWNED_BY_PRODUCTS = 1 << 18, 1 << 24
+"""Bytes of an arena up to which each frame keeps its own; more where products are, whose graphs are for one place of it."""
 
 CONTROL = """
 def kernel(pointers, sizes, start, stop):
@@ -72,12 +72,15 @@ class CudaImage(Image):
     """``kernels`` and ``products`` are what the instructions KERNEL and GEMM name by their numbers."""
 
     target = "cuda"
-    OWNED = OWNED
     driver: Driver
 
     def is_cell(self, shapes: Sequence[tuple[int, ...]]) -> bool:
         """Numbers are results as others are: reading one would wait for the device."""
         return False
+
+    def keeps_arena(self, nbytes: int) -> bool:
+        products = any(step.kind == "gemm" for step, _, _ in walk(self.schedule.steps))
+        return nbytes <= (OWNED_BY_PRODUCTS if products else OWNED)
 
     def value(self, value: Any, shape: tuple[int, ...], weak_type: bool) -> DeviceArray:
         return CudaArray(self.driver.put(buffer_of(value)).reshape(shape), weak_type)

@@ -50,6 +50,7 @@ class CudaExecutable(CudaImage):
         self.in_avals = jaxpr.in_avals
         driver.run(super().__init__, jaxpr, donated)
         driver.run(driver.finish)  # tables and constants are read on any stream
+        driver.executables.add(self)
 
     # ------------------------------------------------------------ running
 
@@ -75,21 +76,18 @@ class CudaExecutable(CudaImage):
         ``inputs`` are addresses, or numbers of NumPy's for inputs without axes; ``results`` has memory for the results, if
         there is any yet.
         """
-        driver = self.driver
-        stream = driver.stream()
-        order = driver.order(stream)
-        frames = self.frames.get(order)
+        stream = self.driver.stream()
+        key = self.driver.order(stream)
+        frames = self.frames.get(key)
         if frames is None:
-            frames = self.frames[order] = []
+            frames = self.frames[key] = []
             if len(self.frames) > STREAMS:
                 self.frames.popitem(last=False)
-        if results is None:
-            empty = driver.empty
-            results = [empty(shape, dtype) for shape, dtype in self.shapes]
         try:
-            frame = frames.pop()
-        except IndexError:
-            frame = Frame(self, stream)
+            results, frame = self.room(stream, frames, results)
+        except self.driver.out_of_memory:
+            self.driver.release()
+            results, frame = self.room(stream, frames, results)
         try:
             frame.run(inputs + [x.data.ptr for x in results])
             if self.can_fail and frame.failed():
@@ -98,6 +96,16 @@ class CudaExecutable(CudaImage):
         finally:
             frames.append(frame)
         return results, True
+
+    def room(self, stream: int, frames: list[Frame], results: list[Any] | None) -> tuple[list[Any], Frame]:
+        """Memory for the results of a call, and a frame that nobody uses."""
+        if results is None:
+            empty = self.driver.empty
+            results = [empty(shape, dtype) for shape, dtype in self.shapes]
+        try:
+            return results, frames.pop()
+        except IndexError:
+            return results, Frame(self, stream)
 
     def out(self, kind: str, detail: Any, aval: ShapedArray, args: Sequence[DeviceArray], inputs: list[Any],
             results: list[Any]) -> DeviceArray:

@@ -23,6 +23,8 @@ from funcgrad.errors import DeviceError, message
 KEPT = 4096
 """Texts that a process keeps: those of the kernels that it used last."""
 LEVEL = 3
+LLVM = (22,)
+"""The first version that was tried: earlier ones name some instructions otherwise, and end the process for what they lack."""
 
 _ENTRY = """
 target triple = "nvptx64-nvidia-cuda"
@@ -114,13 +116,13 @@ def optimised(source: str, target: str) -> tuple[Any, str]:
     with kernel.lock:
         library, symbol = kernel.typed(source, namespace())
         name = f"kernel_{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
-        machine = _machine(target)
+        machine = target_machine(target)
         module = llvm.parse_assembly(_ENTRY.format(symbol=symbol, name=name))
         module.data_layout = str(machine.target_data)
-        parts = [each._get_module_for_linking() for each in dict.fromkeys(library._linking_libraries)]
-        for part in (library._final_module, *parts):
+        called = [each._get_module_for_linking().clone() for each in dict.fromkeys(library._linking_libraries)]
+        for part in (library._final_module, *called):
             part.triple, part.data_layout = module.triple, module.data_layout
-            module.link_in(part, preserve=True)
+            module.link_in(part)
         for function in module.functions:
             if not function.is_declaration and function.name != name:
                 function.linkage = "internal"
@@ -140,13 +142,17 @@ def optimised(source: str, target: str) -> tuple[Any, str]:
 def emitted(module: Any, target: str) -> bytes:
     """PTX of an LLVM module, which is used up."""
     with kernel.lock:
-        return _machine(target).emit_assembly(module).encode()
+        return target_machine(target).emit_assembly(module).encode()
 
 
 @functools.cache
-def _machine(target: str) -> Any:
+def target_machine(target: str) -> Any:
     """LLVM's description of an architecture; PTX 8.0 is what CUDA 12.0 knows."""
     import llvmlite.binding as llvm
+    if llvm.llvm_version_info < LLVM:
+        found = ".".join(map(str, llvm.llvm_version_info))
+        raise DeviceError(message("kernels for a GPU need a newer LLVM", f"LLVM {found} of llvmlite",
+                                  f"LLVM {LLVM[0]}, which llvmlite has from 0.48 on", "pip install --upgrade numba"))
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     return llvm.Target.from_triple("nvptx64-nvidia-cuda").create_target_machine(cpu=target, features="+ptx80", opt=LEVEL)

@@ -24,7 +24,7 @@ from funcgrad.compiler.natives import Before, NativeKernel
 from funcgrad.compiler.natives.cumulative import COMBINE
 from funcgrad.compiler.natives.rows import text
 from funcgrad.core.jaxpr import Equation, Literal
-from funcgrad.core.types import shaped_array
+from funcgrad.core.types import ShapedArray, shaped_array
 
 EACH = 4
 """Neighbours that one thread combines."""
@@ -63,6 +63,11 @@ def build(equation: Equation) -> NativeKernel | None:
         return NativeKernel(text(["pass"]), [], 0, 1)
     parts = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1:])
     return _kernel(Scan(dtype, template.replace("{type}", computed(dtype)), parts, equation.params["reverse"]))
+
+
+def running_sum(aval: ShapedArray) -> NativeKernel:
+    """The kernel of a running sum of integers."""
+    return _kernel(Scan(aval.dtype, COMBINE["sum"]["iu"].replace("{type}", computed(aval.dtype)), (1, aval.size, 1)))
 
 
 def _kernel(scan: Scan) -> NativeKernel:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from funcgrad import dtypes
+from funcgrad.compiler.cuda.natives.cumulative import running_sum
 from funcgrad.compiler.cuda.natives.teams import AT_ONCE, BLOCK, ROWS, distances
 from funcgrad.compiler.expressions import computed, stored
 from funcgrad.compiler.natives import Before, NativeKernel
@@ -52,7 +53,9 @@ LEAST_PART = 4096
 
 
 MANY = 1 << 15
-"""Updates from which the last one of each place is looked for."""
+"""Updates from which the last one of each place is looked for, or which are brought into the order of their places."""
+FEWEST_RANGES = 8
+"""Ranges from which so many updates are brought into their order first."""
 MOST_PLACES = 64
 """Places for each update up to which that is so."""
 ATOMIC = {"scatter_add": "atomic_add", "add_along": "atomic_add", "scatter_min": "atomic_min", "scatter_max": "atomic_max"}
@@ -110,14 +113,18 @@ def _writing(onto: Atom, equation: Equation, text: Text, plan: Plan, x_slot: int
     elif name == "scatter" and loops.have_winners():
         before = Before(loops.winners(stored(equation.inputs[1].aval.dtype)), (1,), shaped_array((loops.count,), _POSITION)),
         write = loops.by_winners
+    elif loops.have_lists():
+        before = loops.lists(stored(equation.inputs[1].aval.dtype), len(equation.inputs))
+        write = loops.by_lists
     else:
         zero = type(onto) is Literal and not onto.value
         write = functools.partial(loops.by_blocks, sums=name in SUMS and memory == wide and memory[0] in "fc" and zero)
     slots = sum(s is not None for s in slots_of(equation)) + (x_slot is None) + len(before)
     text.pointer("y", memory, slots)
     text.pointer("u", memory, u_slot)
-    if before:
-        text.pointer("winner", "i64", slots - 1)
+    for k, (pointer, kind) in enumerate((("winner", "i64"),) if len(before) == 1 else (("ends", "i32"), ("order", "i64"))):
+        if before:
+            text.pointer(pointer, kind, len(equation.inputs) + len(before) - 1 - (len(before) == 3) + k)
     if plan.mode == "raise":
         text.pointer("failed", "i64", slots + 1)
         text.add("bad = False")
@@ -244,33 +251,133 @@ class Loops:
         text.add(f"y[{to}] = u[{plus('from_', text.position(names, self.steps(0)))}]")
         return inside * self.updates, 1, 1
 
-    def by_blocks(self, text: Text, sums: bool) -> tuple[int, int, int]:
-        """Blocks have ranges of places, columns and parts of the updates."""
-        columns = Axis(1, (0, 0, 0))
-        if self.rows and not self.rows[-1].steps[1]:
-            *self.rows, columns = self.rows
+    def have_lists(self) -> bool:
+        """Whether it pays to bring the updates into the order of their ranges first."""
+        ranges = self.cut()[3]
+        return not any(axis.steps[1] for axis in self.rows) and self.updates > MANY and ranges >= FEWEST_RANGES \
+            and ranges * -(-self.updates // LISTED) < 1 << 27
+
+    def lists(self, index: str, inputs: int) -> tuple[Before, ...]:
+        """Kernels that bring the updates into the order of their ranges, those of a range in their own order.
+
+        The first counts those of each tile of updates in each range, the second adds the counts up, and the third puts the
+        number of each update behind those that come before it.
+        """
+        span, ranges = self.cut()[2:]
+        tiles = -(-self.updates // LISTED)
+        counts = shaped_array((ranges * tiles,), np.dtype(np.int32))
+        text = Text()
+        text.pointer("i", index, 0)
+        text.pointer("count", "i32", 2)
+        text.add("bad = False")
+        text.open("for r in range(start, stop):")
+        self.place(text, "r")
+        if self.plan.mode == "fill":
+            text.open("if good:")
+        text.add(f"atomic_add_i32(count, place // {text.word(span)} * {text.word(tiles)} + r // {LISTED}, i32(1))")
+        count = NativeKernel(text.source(), text.sizes, self.updates, 1, onto=Literal(np.int32(0)))
+        return (Before(count, (1,), counts), Before(running_sum(counts), (inputs,), counts),
+                Before(self.ordering(index, span, tiles), (1, inputs + 1), shaped_array((self.updates,), _POSITION)))
+
+    def ordering(self, index: str, span: int, tiles: int) -> NativeKernel:
+        """Puts the updates of a tile where they belong: each counts those of its range that come before it in the tile."""
+        text = Text()
+        text.pointer("i", index, 0)
+        text.pointer("ends", "i32", 1)
+        text.pointer("order", "i64", 2)
+        text.head.append(f"range_of = shared_i32(0, {LISTED})")
+        text.add("bad = False")
+        text.open("for r in range(start, stop):")
+        text.open(f"for t in range(lane({BLOCK}), {LISTED}, {BLOCK}):")
+        text.add("mine = -1")
+        text.add(f"e = r * {LISTED} + t")
+        text.open(f"if e < {text.word(self.updates)}:")
+        self.place(text, "e")
+        text.open("if good:")
+        text.add(f"mine = place // {text.word(span)}")
+        text.close(2)
+        text.add("range_of[t] = i32(mine)")
+        text.close()
+        text.add(f"sync({BLOCK})")
+        text.open(f"for t in range(lane({BLOCK}), {LISTED}, {BLOCK}):")
+        text.add("mine = i64(range_of[t])")
+        text.open("if mine >= 0:")
+        text.add(f"at = mine * {text.word(tiles)} + r")
+        text.add("to = i64(ends[at - 1]) if at > 0 else 0")
+        text.open("for q in range(t):")
+        text.add("to = to + i64(range_of[q] == mine)")
+        text.close()
+        text.add(f"order[to] = r * {LISTED} + t")
+        text.close(2)
+        text.add(f"sync({BLOCK})")
+        return NativeKernel(text.source(), text.sizes, tiles, 1, team=BLOCK)
+
+    def by_lists(self, text: Text) -> tuple[int, int, int]:
+        """Blocks have ranges of places, whose updates are in order already."""
+        slab, width, span, ranges = self.cut()
+        columns, slabs, rows = self.split()
+        self.shared(text)
+        text.open("for r in range(start, stop):")
+        own, below = _digit(text, "r", ranges, "own")
+        self.columns(text, below, slabs, slab, width, columns)
+        tiles = text.word(-(-self.updates // LISTED))
+        text.add(f"low = {own} * {text.word(span)}")
+        text.add(f"first = i64(ends[{own} * {tiles} - 1]) if {own} > 0 else 0")
+        text.add(f"last = i64(ends[{own} * {tiles} + {tiles} - 1])")
+        text.open(f"for b in range(first, last, {LISTED}):")
+        text.add(f"total = min({LISTED}, last - b)")
+        text.open(f"for t in range(lane({BLOCK}), total, {BLOCK}):")
+        text.add("e = order[b + t]")
+        names, products = self.place(text, "e")
+        self.noted(text, "t", names, products, BLOCK // width)
+        text.close()
+        text.add(f"sync({BLOCK})")
+        self.applied(text, width, columns)
+        text.add(f"sync({BLOCK})")
+        return rows * ranges, BLOCK, 1
+
+    def split(self) -> tuple[Axis, int, int]:
+        """The axis whose elements are side by side in a block, the slabs it is cut into, and all rows with these."""
+        columns = self.rows[-1] if self.rows and not self.rows[-1].steps[1] else Axis(1, (0, 0, 0))
         slabs = -(-columns.size // WIDEST)
+        return columns, slabs, math.prod([axis.size for axis in self.rows]) // columns.size * slabs
+
+    def cut(self) -> tuple[int, int, int, int]:
+        """Columns of a slab, threads side by side along them, places of a range, and ranges."""
+        columns, slabs, rows = self.split()
         slab = -(-columns.size // slabs)
         width = min(1 << (slab - 1).bit_length(), BLOCK)
-        places = self.count
-        rows = math.prod([axis.size for axis in self.rows]) * slabs
-        ranges = max(min(-(-ROWS // rows), places * width // BLOCK), 1)
-        span = -(-places // ranges)
-        ranges = -(-places // span)
+        ranges = max(min(-(-ROWS // rows), self.count * width // BLOCK), 1)
+        span = -(-self.count // ranges)
+        return slab, width, span, -(-self.count // span)
+
+    def shared(self, text: Text) -> None:
+        """The list of a block: where updates go and come from, and whose they are."""
+        for slot, (name, kind) in enumerate((("goes", "i64"), ("comes", "i64"), ("owner", "i32"))):
+            text.head.append(f"{name} = shared_{kind}({slot}, {LISTED})")
+
+    def columns(self, text: Text, below: str, slabs: int, slab: int, width: int, columns: Axis) -> None:
+        """The row of a block, and the columns of one of its threads."""
+        piece, below = _digit(text, below, slabs, "slab")
+        outer = self.rows[:-1] if columns.size > 1 else self.rows
+        Loops(self.plan, "", outer, [], self.places).begin(text, below)
+        text.add(f"left = {piece} * {text.word(slab)} + lane({BLOCK}) % {width}")
+        text.add(f"right = min({piece} * {text.word(slab)} + {text.word(slab)}, {text.word(columns.size)})")
+
+    def by_blocks(self, text: Text, sums: bool) -> tuple[int, int, int]:
+        """Blocks have ranges of places, columns and parts of the updates."""
+        slab, width, span, ranges = self.cut()
+        columns, slabs, rows = self.split()
         total = math.prod(self.plan.shape)
         parts = min(ROWS // (rows * ranges), self.updates * rows * slab // (4 * total), self.updates // LEAST_PART)
         parts = max(parts, 1) if sums else 1
-        for slot, (name, kind) in enumerate((("goes", "i64"), ("comes", "i64"), ("owner", "i32"))):
-            text.head.append(f"{name} = shared_{kind}({slot}, {LISTED})")
+        self.shared(text)
         text.open("for r in range(start, stop):")
         part, below = _digit(text, "r", parts, "part")
-        range_, below = _digit(text, below, ranges, "own")
-        piece, below = _digit(text, below, slabs, "slab")
-        self.begin(text, below)
-        text.add(f"low = {range_} * {text.word(span)}")
+        own, below = _digit(text, below, ranges, "own")
+        self.columns(text, below, slabs, slab, width, columns)
+        text.add(f"low = {own} * {text.word(span)}")
         text.add(f"high = low + {text.word(span)}")
-        text.add(f"left = {piece} * {text.word(slab)} + lane({BLOCK}) % {width}")
-        text.add(f"right = min({piece} * {text.word(slab)} + {text.word(slab)}, {text.word(columns.size)})")
         length = text.word(-(-self.updates // parts))
         text.add(f"first = {part} * {length}")
         text.add(f"last = min(first + {length}, {text.word(self.updates)})")
@@ -321,11 +428,15 @@ class Loops:
             text.close()
             text.add("total = total + other")
         names, products = self.looked_at(text, "found & (1 << k)")
-        text.add(f"goes[before] = {plus(*products, text.position(names, self.steps(2)))}")
-        text.add(f"comes[before] = {text.position(names, self.steps(0))}")
-        text.add(f"owner[before] = i32({f'(place - low) % {owners}' if owners > 1 else 0})")
+        self.noted(text, "before", names, products, owners)
         text.add("before = before + 1")
         text.depth -= 2
+
+    def noted(self, text: Text, at: str, names: Sequence[str], products: Sequence[str], owners: int) -> None:
+        """An update in the list."""
+        text.add(f"goes[{at}] = {plus(*products, text.position(names, self.steps(2)))}")
+        text.add(f"comes[{at}] = {text.position(names, self.steps(0))}")
+        text.add(f"owner[{at}] = i32({f'(place - low) % {owners}' if owners > 1 else 0})")
 
     def looked_at(self, text: Text, condition: str) -> tuple[list[str], list[str]]:
         """A loop over the index vectors of a thread: for one, its coordinates, and the place to which it leads."""
