@@ -563,7 +563,7 @@ class ufunc:  # noqa: N801
     def at(self, a, indices, b=None):
         if self.name not in ("add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"):
             raise NotImplementedError(f"`{self.name}.at` is not supported yet")
-        if a.dtype.char not in {"add": "iIlLqQefdFD", "subtract": "iI"}.get(self.name, "iIlLqQfd"):
+        if a.dtype.char not in {"add": "iILQefd", "subtract": "iI"}.get(self.name, "iIlLqQfd"):
             raise TypeError(f"cupy_{self.name}.at does not support {a.dtype}")
         self.function.at(a.host, in_bounds(unwrapped(indices), a.shape), unwrapped(b))
 

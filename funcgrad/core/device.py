@@ -352,16 +352,3 @@ def _on_device(xp: Any, out: Any) -> Any:
         check_dtype(out, "the result of an operation")
         return xp.asarray(out)
     return out
-
-
-def wider(impl: Callable, wide: str, *narrow: str) -> Callable:
-    """An implementation for CuPy that computes operands of the narrow dtypes in a wider one, and rounds once."""
-    kinds = frozenset(narrow)
-
-    def wrapped(xp: Any, *buffers: Any, **params: Any) -> Any:
-        dtype = buffers[0].dtype
-        if dtype.name not in kinds:
-            return impl(xp, *buffers, **params)
-        return impl(xp, *[x.astype(wide) for x in buffers], **params).astype(dtype)
-
-    return wrapped

@@ -16,7 +16,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.device import ThroughHost, wider
+from funcgrad.core.device import ThroughHost
 from funcgrad.core.primitive import (
     DERIVED,
     LINEAR,
@@ -246,13 +246,11 @@ def _extreme_jvp(primitive: Callable) -> Callable:
 reduce_max_p = Primitive(
     "reduce_max", Kind.REDUCTION, reduce_shape, _extreme_impl("max", lowest), _extreme_jvp(lambda: reduce_max_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_max_p, args, axes_in, axes),
-    code=("maximum({0}, {1})", "lowest"), cuda=wider(_extreme_impl("max", lowest), "float32", "bfloat16"),
-    taylor=PIECEWISE_LINEAR)
+    code=("maximum({0}, {1})", "lowest"), taylor=PIECEWISE_LINEAR)
 reduce_min_p = Primitive(
     "reduce_min", Kind.REDUCTION, reduce_shape, _extreme_impl("min", highest), _extreme_jvp(lambda: reduce_min_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_min_p, args, axes_in, axes),
-    code=("minimum({0}, {1})", "highest"), cuda=wider(_extreme_impl("min", highest), "float32", "bfloat16"),
-    taylor=PIECEWISE_LINEAR)
+    code=("minimum({0}, {1})", "highest"), taylor=PIECEWISE_LINEAR)
 
 
 def _position_shape(x: ShapedArray, *, axes: Shape, index_dtype: np.dtype) -> ShapedArray:

@@ -70,9 +70,9 @@ class Driver:
             self.cupy.cuda.get_current_stream, runtime.getDevice, runtime.memcpyAsync
         self.empty = self.cupy.ndarray
         """``empty(shape, dtype)`` is an uninitialised array from CuPy's pool."""
-        self.pooled = self.cupy.cuda.memory.PooledMemory
         self.out_of_memory = self.cupy.cuda.memory.OutOfMemoryError
         self.executables: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.pooled = self.cupy.cuda.memory.PooledMemory
         self.kernels: OrderedDict[str, Any] = OrderedDict()
         self.loading, self.capturing = threading.Lock(), threading.Lock()
         self.side: Any = None

@@ -49,8 +49,8 @@ class CudaExecutable(CudaImage):
         """The bases of inputs and results that have places in each frame, and their sizes in bytes."""
         self.in_avals = jaxpr.in_avals
         driver.run(super().__init__, jaxpr, donated)
-        driver.run(driver.finish)  # tables and constants are read on any stream
         driver.executables.add(self)
+        driver.run(driver.finish)  # tables and constants are read on any stream
 
     # ------------------------------------------------------------ running
 
@@ -77,10 +77,10 @@ class CudaExecutable(CudaImage):
         there is any yet.
         """
         stream = self.driver.stream()
-        key = self.driver.order(stream)
-        frames = self.frames.get(key)
+        order = self.driver.order(stream)
+        frames = self.frames.get(order)
         if frames is None:
-            frames = self.frames[key] = []
+            frames = self.frames[order] = []
             if len(self.frames) > STREAMS:
                 self.frames.popitem(last=False)
         try:
