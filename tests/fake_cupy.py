@@ -507,7 +507,17 @@ def _fmod(x, y):
     return np.fmod(np.float64(x), np.float64(y)).astype(wide) if wide.kind in "iu" else np.fmod(x, y)
 
 
+def _nextafter(x, y):
+    out = np.nextafter(x, y)
+    return np.where(np.abs(out) < np.finfo(np.float32).tiny, out * 0, out) if out.dtype == np.float32 else out
+
+
+def _power(x, y):
+    return np.power(x, y) if np.result_type(x, y).kind != "c" else np.where(y == 0, 1, np.exp(np.log(x) * y))
+
+
 FORMULAS = {
+    "nextafter": _nextafter, "power": _power,
     "floor_divide": _quotient, "fmod": _fmod,
     "remainder": lambda x, y: np.remainder(x, y) if np.result_type(x, y).kind in "biu" else x - _quotient(x, y) * y,
     "logaddexp2": lambda x, y: np.fmax(x, y) + np.log2(1 + np.exp2(-np.abs(x - y))),

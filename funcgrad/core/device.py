@@ -251,6 +251,7 @@ def moved(data: Any, device: Device, what: str = "device_put") -> Any:
     if device is CPU or device == "cpu":
         return to_host(data, what)
     if not isinstance(data, np.ndarray | np.generic):
+        synchronize(here)  # the streams of two GPUs do not wait for each other
         with guarded(device, what):
             return data.copy()  # CuPy copies to the current device
     check_dtype(data, what)

@@ -17,6 +17,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.array import describe
 from funcgrad.core.primitive import (
+    HOST,
     LINEAR,
     PIECEWISE_CONSTANT,
     PIECEWISE_LINEAR,
@@ -155,7 +156,8 @@ max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)),
 min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)),
                     {"biuf": "minimum({0}, {1})", "c": "smaller({0}, {1})"}, taylor=PIECEWISE_LINEAR)
 nextafter_p = elementwise("nextafter", lambda xp, x, y: xp.nextafter(x, y), No("defined on the floating point grid"),
-                          lambda x, y: "nextafter({0}, {1})" if x.itemsize > 2 else None)  # narrow floats are computed wide
+                          lambda x, y: "nextafter({0}, {1})" if x.itemsize > 2 else None,  # narrow floats are computed wide
+                          cuda=HOST)  # CuPy's kernels take subnormal float32 for zeros
 hypot_p = elementwise("hypot", lambda xp, x, y: xp.hypot(x, y), Partials(
     lambda z, x, y: x / _one_where_zero(z), lambda z, x, y: y / _one_where_zero(z)), "hypot({0}, {1})")
 
@@ -449,7 +451,7 @@ def pow_taylor(primals: tuple, terms: tuple) -> Any:
 
 
 pow_p = elementwise("pow", lambda xp, x, y: xp.power(x, y), Partials(_pow_base_partial, _pow_exponent_partial),
-                    "pow({0}, {1})", taylor=pow_taylor)
+                    "pow({0}, {1})", taylor=pow_taylor, cuda=gpu_arithmetic.power)
 
 
 def power(x: Any, y: Any) -> Any:

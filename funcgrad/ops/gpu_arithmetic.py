@@ -1,4 +1,4 @@
-"""Arithmetic for which CuPy's formulas lose digits: remainders, quotients, and the logarithm to base 2 of a sum.
+"""Arithmetic for which CuPy's formulas lose digits: remainders, quotients, powers of zero, the logarithm to base 2 of a sum.
 
 In: buffers of CuPy or NumPy scalars, of one dtype. Out: what NumPy gives for them. CuPy (14.2) computes remainders of floats as
 x - floor(x / y) * y, C's remainder of integers in float64, and logaddexp2 by log2(1 + exp2(-d)).
@@ -38,6 +38,15 @@ def floor_divide(xp: Any, x: Any, y: Any) -> Any:
     low = xp.where(quotient - low > 0.5, low + 1, low)
     low = xp.where(quotient == 0, xp.copysign(low, x / y), low)
     return xp.where(y == 0, x / y, low).astype(x.dtype)
+
+
+def power(xp: Any, x: Any, y: Any) -> Any:
+    """x to the power of y. Of a complex zero, CuPy's exp(y log x) is NaN."""
+    out = xp.power(x, y)
+    if out.dtype.kind != "c":
+        return out
+    zero = xp.logical_and(xp.logical_and(x.real == 0, x.imag == 0), xp.logical_and(y.real > 0, y.imag == 0))
+    return xp.where(zero, out.dtype.type(0), out).astype(out.dtype, copy=False)
 
 
 def logaddexp2(xp: Any, x: Any, y: Any) -> Any:
