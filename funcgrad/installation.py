@@ -261,11 +261,9 @@ def load_library(name: str) -> None:
 
 
 def make_code() -> None:
-    """Raises unless LLVM has the back end for NVIDIA's GPUs."""
-    import llvmlite.binding as llvm
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    llvm.Target.from_triple("nvptx64-nvidia-cuda")
+    """Raises unless LLVM is new enough, and has the back end for NVIDIA's GPUs."""
+    from funcgrad.compiler.cuda.ptx import architecture, target_machine
+    target_machine(architecture(CAPABILITY))
 
 
 def run_kernel() -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from fake_cublas import FakeCublas
 from simt import Memory, simulate
 
+from funcgrad.compiler.cuda import cublas as library
 from funcgrad.compiler.cuda import driver, ptx
 
 MOST_BLOCKS, MOST_THREADS = (1 << 31) - 1, 1024
@@ -241,12 +242,48 @@ def install(monkeypatch, **options):
 
     def product(name):
         def call(*args):
-            """Factors are read from the host when the product is asked for."""
-            factors = {i: host_bytes(args[i], 16).copy() for i in (6, 13 if name == "gemmEx" else 15)}
-            given = [factors[i].ctypes.data if i in factors else x for i, x in enumerate(args)]
-            gpu.issue(lambda: (factors, getattr(cublas, name)(*given)))
+            if gpu.stream().recorded is not None:
+                raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+            handles.clear()  # CuPy sets the stream before each call, which takes the workspace away
+            issue_product(name, *args)
 
         return call
+
+    def issue_product(name, *args):
+        """Factors are read from the host when the product is asked for."""
+        factors = {i: host_bytes(args[i], 16).copy() for i in (6, 13 if name == "gemmEx" else 15)}
+        given = [factors[i].ctypes.data if i in factors else x for i, x in enumerate(args)]
+        gpu.issue(lambda: (factors, getattr(cublas, name)(*given)))
+
+    handles = {}
+
+    def set_stream(handle, stream):
+        assert stream == 0 or stream > 0x1000
+        handles[handle] = [stream, None]
+        return 0
+
+    def set_workspace(handle, address, size):
+        assert address % 256 == 0 and len(device_bytes(address, size)) == size
+        handles[handle][1] = address
+        return 0
+
+    def captured_product(name):
+        def call(handle, *args):
+            """It goes to the stream of the handle, which has to be the one that is captured here."""
+            stream, workspace = handles[handle]
+            if stream != gpu.stream().ptr or gpu.stream().recorded is None or workspace is None:
+                return 13
+            issue_product(name, handle, *args)
+            gpu.issue(lambda: device_bytes(workspace, 1))  # it is still allocated whenever the graph runs
+            return 0
+
+        return call
+
+    def c_library(version):
+        assert version == 13
+        return types.SimpleNamespace(
+            cublasSetStream_v2=set_stream, cublasSetWorkspace_v2=set_workspace, cublasGemmEx=captured_product("gemmEx"),
+            cublasGemmStridedBatchedEx=captured_product("gemmStridedBatchedEx"))
 
     def copy(dst, src, size, kind, stream):
         gpu.may_not_capture()
@@ -271,6 +308,7 @@ def install(monkeypatch, **options):
         device=types.SimpleNamespace(get_cublas_handle=lambda: 1),
         cublas=types.SimpleNamespace(gemmEx=product("gemmEx"), gemmStridedBatchedEx=product("gemmStridedBatchedEx")))
     cuda.runtime._own.update(memcpyAsync=copy, streamSynchronize=synchronize, memcpyHostToDevice=1, memcpyDeviceToHost=2)
+    monkeypatch.setattr(library, "library", c_library)
     monkeypatch.setattr(ptx, "entry", lambda source, capability: (source.encode(), "kernel"))
     monkeypatch.setattr(driver, "drivers", {})
     gpu.cupy = sys.modules["cupy"]

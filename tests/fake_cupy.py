@@ -49,6 +49,16 @@ class Block:
         weakref.finalize(self, pool.take_back, device_id, size)
 
 
+PooledMemory = Block
+
+
+class DLPackMemory:
+    """The memory of a tensor of another library, which ``owner`` keeps."""
+
+    def __init__(self, block, owner):
+        self.ptr, self.size, self.device_id, self.raw, self.owner = block.ptr, block.size, block.device_id, block.raw, owner
+
+
 class Memory:
     """What the machine has: the state behind pool, devices and streams."""
 
@@ -156,6 +166,7 @@ class Device:
 
     def __exit__(self, *exception):
         MEMORY.current = self.before.pop()
+        MEMORY.check()  # cudaSetDevice also gives the errors of a context that has ended
 
     def __eq__(self, other):
         return isinstance(other, Device) and other.id == self.id
@@ -487,6 +498,33 @@ def _fits(x, char):
     return np.can_cast(x.dtype, target)
 
 
+def _quotient(x, y):
+    return np.floor_divide(x, y) if np.result_type(x, y).kind in "biu" else np.floor(np.divide(x, y))
+
+
+def _fmod(x, y):
+    wide = np.result_type(x, y)
+    return np.fmod(np.float64(x), np.float64(y)).astype(wide) if wide.kind in "iu" else np.fmod(x, y)
+
+
+def _nextafter(x, y):
+    out = np.nextafter(x, y)
+    return np.where(np.abs(out) < np.finfo(np.float32).tiny, out * 0, out) if out.dtype == np.float32 else out
+
+
+def _power(x, y):
+    return np.power(x, y) if np.result_type(x, y).kind != "c" else np.where(y == 0, 1, np.exp(np.log(x) * y))
+
+
+FORMULAS = {
+    "nextafter": _nextafter, "power": _power,
+    "floor_divide": _quotient, "fmod": _fmod,
+    "remainder": lambda x, y: np.remainder(x, y) if np.result_type(x, y).kind in "biu" else x - _quotient(x, y) * y,
+    "logaddexp2": lambda x, y: np.fmax(x, y) + np.log2(1 + np.exp2(-np.abs(x - y))),
+}
+"""Functions that CuPy computes by other formulas than NumPy."""
+
+
 class ufunc:  # noqa: N801
     """A function of elements, with the loops that CuPy has."""
 
@@ -513,7 +551,7 @@ class ufunc:  # noqa: N801
         out = outs[0] if outs else out
         chars = self.loop(inputs)
         with np.errstate(all="ignore"):
-            results = self.function(*inputs) if dtype is None else self.function(*inputs, dtype=dtype)
+            results = FORMULAS.get(self.name, self.function)(*inputs) if dtype is None else self.function(*inputs, dtype=dtype)
         results = results if isinstance(results, tuple) else (results,)
         wanted = [BFLOAT16 if c == "E" else np.dtype(c) for c in chars]
         if dtype is None and not any(not hasattr(x, "dtype") for x in inputs):
@@ -535,7 +573,7 @@ class ufunc:  # noqa: N801
     def at(self, a, indices, b=None):
         if self.name not in ("add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor"):
             raise NotImplementedError(f"`{self.name}.at` is not supported yet")
-        if a.dtype.char not in {"add": "iIlLqQefdFD", "subtract": "iI"}.get(self.name, "iIlLqQfd"):
+        if a.dtype.char not in {"add": "iILQefd", "subtract": "iI"}.get(self.name, "iIlLqQfd"):
             raise TypeError(f"cupy_{self.name}.at does not support {a.dtype}")
         self.function.at(a.host, in_bounds(unwrapped(indices), a.shape), unwrapped(b))
 
@@ -603,11 +641,18 @@ def from_dlpack(x, **kwargs):
         raise BufferError("CuPy cannot take a tensor of the host")
     with Device(number):
         capsule = x.__dlpack__(stream=1, max_version=(1, 0))
-    return device_array(capsule[1].host, capsule[1].block)
+    return device_array(capsule[1].host, DLPackMemory(capsule[1].block, capsule))
 
 
 def as_strided(x, shape=None, strides=None):
     return device_array(np.lib.stride_tricks.as_strided(x.host, shape, strides, writeable=True), x.block)
+
+
+def broadcast_to(array, shape):
+    if type(array) is not ndarray:
+        raise TypeError(f"Argument 'array' has incorrect type (expected ndarray, got {type(array)})")
+    array.check()
+    return device_array(np.broadcast_to(array.host, shape), array.block)
 
 
 def lexsort(keys):
@@ -628,7 +673,7 @@ def take_along_axis(a, indices, axis):
 def where(condition, x=None, y=None):
     if x is None:
         return wrapped(np.nonzero(unwrapped(condition)))
-    return wrapped(np.where(*unwrapped((condition, x, y))))
+    return ufunc("where", np.where, NAMES["cupy"]["where"]["loops"])(condition.astype("?", copy=False), x, y)
 
 
 def choose(a, choices, out=None, mode="raise"):
@@ -636,12 +681,14 @@ def choose(a, choices, out=None, mode="raise"):
 
 
 def sort(a, axis=-1, kind=None):
+    assert a.size, "thrust and empty arrays"
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
     return wrapped(np.sort(_sortable(a), axis, kind=kind))
 
 
 def argsort(a, axis=-1, kind=None):
+    assert a.size, "thrust and empty arrays"
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
     return wrapped(np.argsort(_sortable(a), axis, kind="stable"))
@@ -691,7 +738,7 @@ def errstate(*, linalg="ignore", divide=None, **others):
 # ---------------------------------------------------------------- modules
 
 
-OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "lexsort": lexsort,
+OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to, "lexsort": lexsort,
        "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
        "get_default_memory_pool": get_default_memory_pool, "ndarray": ndarray, "ufunc": ufunc,
        "asnumpy": lambda a, *_, **__: a.get() if type(a) is ndarray else np.asarray(a),
@@ -754,7 +801,7 @@ def install(monkeypatch, devices=2, capacity=1 << 30, broken=None):
         "driverGetVersion": lambda: 0 if broken == "no driver" else 13000, "runtimeGetVersion": lambda: 13000,
         "CUDARuntimeError": CUDARuntimeError, "deviceSynchronize": lambda: Device().synchronize(),
         "memGetInfo": lambda: Device().mem_info, "getDeviceProperties": lambda d: {"name": b"A stand-in", "major": 9, "minor": 0}})
-    memory = Module("cupy.cuda.memory", None, {"OutOfMemoryError": OutOfMemoryError, "MemoryPool": MemoryPool})
+    memory = Module("cupy.cuda.memory", None, {"OutOfMemoryError": OutOfMemoryError, "MemoryPool": MemoryPool, "PooledMemory": PooledMemory})
     cuda = Module("cupy.cuda", None, {
         "runtime": runtime, "memory": memory, "Device": Device, "Stream": Stream, "alloc": alloc, "MemoryPool": MemoryPool,
         "MemoryPointer": MemoryPointer, "get_current_stream": lambda *_: STREAM, "get_device_id": lambda: MEMORY.current,

@@ -1,9 +1,11 @@
 """The machine that runs programs on a GPU: equal to the processor on all instructions, graphs, failures. On a stand-in for CuPy."""
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import types
 
 import fake_cuda
 import numpy as np
@@ -12,7 +14,7 @@ from gpu import missing
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
-from funcgrad.compiler.cuda import driver, frame, image
+from funcgrad.compiler.cuda import cublas, driver, frame, image
 from funcgrad.errors import DeviceError, DonatedBufferError
 
 GPU = "cuda:0"
@@ -158,7 +160,7 @@ def test_graphs_on_a_gpu(real, monkeypatch):
         np.testing.assert_allclose(np.asarray(sine), np.sin(M + k), rtol=1e-12)
         np.testing.assert_array_equal(np.asarray(x), M + k)
     one, = _executable(f).frames.values()
-    assert any(type(graph).__name__ == "Graph" for graphs in one[0].graphs.values() for graph in graphs.values())
+    assert any(graph for graphs in one[0].graphs.values() for graph in graphs.values()), "products can be captured"
     with _executable(f).driver.cupy.cuda.Stream(non_blocking=True) as stream:
         found = f(put(M), put(M))[0]
         stream.synchronize()
@@ -185,6 +187,24 @@ def test_products_have_a_graph_for_each_place_of_their_operands(gpu):
         for _ in range(3):
             np.testing.assert_allclose(np.asarray(f(x, y)), np.asarray(x) @ np.asarray(y), rtol=1e-12)
         assert gpu.captures == captures
+
+
+def test_products_are_launched_one_by_one_where_their_library_is_not_found(gpu, monkeypatch):
+    """CuPy refuses to call cuBLAS while a stream is captured."""
+    def missing(version):
+        raise OSError("libcublas.so.13: cannot open shared object file")
+
+    monkeypatch.setattr(cublas, "library", missing)
+    counts = equal_on_both(gpu, lambda a, b: fnp.tanh(a @ b) @ a, (M, MS[0]))
+    assert counts[-1][0] > 0 and counts[-1][2] == 0
+    counts = equal_on_both(gpu, lambda x, y: fnp.sin(x) * y, (X, Y))
+    assert counts[-1][:3] == [0, 0, 1]
+
+
+def test_errors_of_cublas_while_a_stream_is_captured_are_raised():
+    library = types.SimpleNamespace(**{name: (lambda *args: 7) for name in cublas.FUNCTIONS})
+    with pytest.raises(RuntimeError, match="cublasSetStream_v2 answers with error 7"):
+        cublas.Capturable(library).begin(1, 2, 3, 4)
 
 
 def test_graphs_are_bounded(gpu, monkeypatch):
@@ -248,6 +268,17 @@ def test_each_stream_has_frames_of_its_own(gpu):
     f(x)
     with gpu.cupy.cuda.Stream(non_blocking=True):
         np.testing.assert_allclose(np.asarray(f(x)), np.sin(X), rtol=1e-15)
+    assert len(_executable(f).frames) == 2
+
+
+def test_each_thread_has_frames_of_its_own_where_it_has_its_own_default_stream(gpu):
+    gpu.legacy.ptr = driver.PER_THREAD
+    f = fg.jit(fnp.sin)
+    x = put(X)
+    f(x)
+    thread = threading.Thread(target=f, args=(x,))
+    thread.start()
+    thread.join()
     assert len(_executable(f).frames) == 2
 
 
@@ -404,6 +435,17 @@ def test_donated_memory(gpu):
     np.testing.assert_allclose(np.asarray(r), 0.8 * big, rtol=1e-15)
 
 
+def test_donated_memory_of_another_library_is_not_written(gpu):
+    """Who holds the tensor cannot be told from what came by DLPack."""
+    f = fg.jit(lambda p, g: p - 0.1 * g, donate_argnums=0)
+    tensor = gpu.cupy.ones((100, 200))
+    foreign = type("Tensor", (), {"__dlpack__": lambda _, **options: tensor.__dlpack__(**options), "__dlpack_device__": lambda _: (2, 0)})
+    taken = fnp.from_dlpack(foreign())
+    assert taken._data.data.ptr == tensor.data.ptr
+    f(taken, np.ones((100, 200)))
+    assert tensor.host.min() == 1.0
+
+
 def test_constants_are_uploaded_once(gpu):
     f = fg.jit(lambda x: x + XS)
     x = put(X)
@@ -413,6 +455,22 @@ def test_constants_are_uploaded_once(gpu):
     kept = [f(x) for _ in range(3)]
     assert gpu.cupy.get_default_memory_pool().used_bytes() - before == 3 * 512 * -(-kept[0].nbytes // 512)
     assert gpu.writes - writes == 3
+
+
+def test_a_program_that_is_gone_keeps_no_memory(gpu):
+    x = put(M)
+    before = fg.cuda.memory()["used"]
+    gc.collect()
+    gc.disable()
+    try:
+        f = fg.jit(lambda x: (x @ x + MS[0], fnp.sum(x)))
+        for _ in range(3):
+            f(x)
+        assert fg.cuda.memory()["used"] > before
+        del f
+        assert fg.cuda.memory()["used"] == before
+    finally:
+        gc.enable()
 
 
 def test_nothing_of_cuda_is_loaded_at_import():

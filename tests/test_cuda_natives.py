@@ -14,7 +14,7 @@ import funcgrad as fg
 import funcgrad.numpy as fnp
 from funcgrad import lax, passes
 from funcgrad.compiler.cuda import natives, ptx
-from funcgrad.compiler.cuda.natives import reading, scattering, teams, transposing
+from funcgrad.compiler.cuda.natives import ranges, reading, scattering, teams, transposing
 from funcgrad.compiler.natives import NATIVES, STRIDED, NativeKernel
 from funcgrad.compiler.nodes import walk
 from funcgrad.compiler.schedule import schedule
@@ -186,7 +186,7 @@ def test_scatters(form, dtype, monkeypatch):
     """Updates of one element come one after the other, so the bits are those of the processor."""
     monkeypatch.setattr(scattering, "FEW", 1 << 30 if form == "threads" else 0)
     monkeypatch.setattr(scattering, "MANY", 0 if form in ("winners", "lists") else 1 << 30)
-    monkeypatch.setattr(scattering, "FEWEST_RANGES", 1)
+    monkeypatch.setattr(ranges, "FEWEST_RANGES", 1)
     x, i, u = values((11, 3), dtype), indices(11, 40), values((40, 3), dtype)
     names = ("set",) if form == "winners" else SCATTERS[1:3] if dtype == "complex64" or form == "lists" else SCATTERS
     for name in names:
@@ -210,22 +210,24 @@ def test_forms_of_scatters():
     assert kernels(lambda i, u: fnp.zeros(10, "float32").at[i].add(u), i, large) == [(256, 244)]
 
 
-@pytest.mark.parametrize(("shape", "count", "ranges"), [
+@pytest.mark.parametrize(("shape", "count", "blocks"), [
     ((600,), 300, 2), ((4, 70), 30, 2), ((40, 9), 60, 2), ((3, 300), 20, 3)])
-def test_blocks_have_ranges_of_places(shape, count, ranges, monkeypatch):
-    monkeypatch.setattr(scattering, "WIDEST", 100)
-    monkeypatch.setattr(scattering, "EACH", 1)
-    monkeypatch.setattr(scattering, "LISTED", 256)
+def test_blocks_have_ranges_of_places(shape, count, blocks, monkeypatch):
+    monkeypatch.setattr(ranges, "WIDEST", 100)
+    monkeypatch.setattr(ranges, "EACH", 1)
+    monkeypatch.setattr(ranges, "LISTED", 256)
     x, i, u = values(shape), indices(shape[0], count), values((count, *shape[1:]))
     check(lambda x, i, u: x.at[i].add(u), x, i, u, teams=[256, 256])
     plan = schedule(fg.make_jaxpr(lambda x, i, u: x.at[i].add(u))(x, i, u), "cuda")
-    assert plan.steps[-1].kernel.rows == ranges
+    assert plan.steps[-1].kernel.rows == blocks
 
 
 def test_updates_in_the_order_of_their_ranges(monkeypatch):
     """Several tiles, ranges and columns."""
-    for name, value in dict(FEW=0, MANY=0, FEWEST_RANGES=1, EACH=1, LISTED=256).items():
-        monkeypatch.setattr(scattering, name, value)
+    for name in ("FEW", "MANY"):
+        monkeypatch.setattr(scattering, name, 0)
+    for name, value in dict(FEWEST_RANGES=1, EACH=1, LISTED=256).items():
+        monkeypatch.setattr(ranges, name, value)
     for shape, count in (((600,), 300), ((40, 9), 270)):
         x, i, u = values(shape), indices(shape[0] + 9, count) - 5, values((count, *shape[1:]))
         check(lambda x, i, u: x.at[i].add(u, mode="drop"), x, i, u)
@@ -244,7 +246,7 @@ def test_scatters_of_windows_and_of_batches(monkeypatch):
 
 
 def test_many_updates_of_few_elements_are_added_in_parts(monkeypatch):
-    monkeypatch.setattr(scattering, "LEAST_PART", 50)
+    monkeypatch.setattr(ranges, "LEAST_PART", 50)
     i, u = indices(7, 250), values(250)
 
     def histogram(i, u):

@@ -22,7 +22,7 @@ import funcgrad as fg
 import funcgrad.numpy as fnp
 from funcgrad import passes
 from funcgrad.compiler import access, cache, kernel, memory, vecmath
-from funcgrad.compiler.cuda import machine, ptx, remainder
+from funcgrad.compiler.cuda import image, ptx, remainder
 from funcgrad.compiler.nodes import walk
 from funcgrad.compiler.schedule import schedule
 
@@ -107,7 +107,7 @@ def test_kernels_of_the_operations(part, derivative):
 def test_the_kernel_between_kernels():
     """The one that moves the places of loops."""
     for capability in (AMPERE, HOPPER):
-        text, name = ptx.ptx(machine.CONTROL, ptx.architecture(capability))
+        text, name = ptx.ptx(image.CONTROL, ptx.architecture(capability))
         check(text.decode(), ptx.architecture(capability), name)
 
 
@@ -454,6 +454,6 @@ def test_a_gpu_that_is_too_old():
 def test_an_llvm_that_is_too_old(monkeypatch):
     import llvmlite.binding as llvm
     monkeypatch.setattr(llvm, "llvm_version_info", (20, 1, 8))
-    ptx._machine.cache_clear()
+    ptx.target_machine.cache_clear()
     with pytest.raises(fg.errors.DeviceError, match=r"(?s)newer LLVM.*LLVM 20\.1\.8 of llvmlite.*LLVM 22.*pip install --upgrade numba"):
         text_of(SIMPLE.format(1))

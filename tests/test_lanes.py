@@ -182,6 +182,7 @@ LANES = {
     "one lane": (fg.vmap(oscillator), (real(1, 3),)),
     "no step without slices": (fg.vmap(lambda x: lax.fori_loop(0, 0, lambda i, x: x + 1, x)), (real(N),)),
     "by hand, and who is done stays so": (told(also=lambda on, y: fnp.where(on, y + 1, y)), (real(N),)),
+    "two that never meet": (lambda x, y: lax.fori_loop(0, 3, lambda i, s: (fnp.sin(s[0]), s[1] * i), (x, y)), (real(N), real(N, 3))),
     "many lanes": (fg.vmap(partial(recurrence, a=0.1), (0, None)), (real(5000), real(100))),
     "many lanes until each is done": (fg.vmap(logistic), (np.linspace(0.01, 0.99, 5000),)),
 }
@@ -203,6 +204,9 @@ NOT = {
     "slices of what is in a body": (fg.grad(total(fg.vmap(nested))), (real(N),)),
     "a gradient that stores what was lent": (fg.grad(total(fg.vmap(switched, (0, 1)))), ROWS),
     "dear functions": (fg.vmap(dear), (real(N, 3),)),
+    "two of other sizes": (lambda x, y: lax.fori_loop(0, 3, lambda i, s: (fnp.sin(s[0]), s[1] * i), (x, y)), (real(N), real(N + 1))),
+    "the same in all lanes": (lambda x, y: lax.fori_loop(0, 3, lambda i, s: (fnp.exp(fnp.sin(s[0])), s[1] * s[0]), (x, y)),
+                              (0.5, real(N))),
     "no step": (fg.vmap(recurrence, (0, 1)), (real(N), real(0, N))),
 }
 

@@ -200,7 +200,15 @@ class Axes:
                 if not free:
                     raise TooLarge
                 chosen.add(free.pop(0))
-        return sorted(chosen)
+        found: list[int] = []
+        for x in sorted(chosen):  # values that have nothing to do with each other go side by side
+            y = next((y for y in found if self.sizes[x] == self.sizes[y]
+                      and not any({x, y} <= set(self.labels(v)) for v in self.of)), None)
+            if y is None:
+                found.append(x)
+            else:
+                self.parent[x] = y
+        return found
 
 
 def moved_view(source: Atom, equation: Equation) -> View:

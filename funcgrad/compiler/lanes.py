@@ -55,6 +55,9 @@ DEAREST = 700
 """What the statements cost, in additions, at most: functions such as exp are written out in vectors, so that they take long to
 compile. Where a step is that much work, nothing is gained by less reading and writing."""
 
+REPEATED = 3
+"""What lanes compute may be so many times as much as it is without what several of them compute alike."""
+
 Source = Callable[[], list[str]]
 """Reads the elements of a value in a lane: what is computed in one loop over the lanes is kept in lists for another."""
 
@@ -95,6 +98,8 @@ class _Lanes(Statements):
         self.inside = inside
         """What each operand is inside of the loop: for a stack, what a slice is."""
         self.groups = self.grouped(classes, axes.sizes)
+        self.sizes = {x: axes.sizes[x] for x in classes}
+        self.done = self.useful = 0.0
 
     def grouped(self, classes: list[int], sizes: list[int]) -> list[tuple[int, list[int]]]:
         """The lanes as few axes: the size of each and its stride in each operand. The last one moves fastest."""
@@ -127,6 +132,15 @@ class _Lanes(Statements):
     def origin(self, slot: int) -> str:
         return joined(*[name if strides[slot] == 1 else f"{name} * {self.word(strides[slot])}"
                         for name, (_, strides) in zip(self.coordinates, self.groups, strict=True) if strides[slot]])
+
+    def equation(self, equation: Equation, args: list[list[str]]) -> list[list[str]]:
+        before = self.work
+        outs = super().equation(equation, args)
+        if equation.primitive.kind is not Kind.CONTROL:
+            own = {x for v in equation.outs for x in self.along.get(v, {})}
+            self.done += self.work - before
+            self.useful += (self.work - before) / math.prod(n for x, n in self.sizes.items() if x not in own)
+        return outs
 
     def moved(self, equation: Equation, args: list[list[str]]) -> list[str]:
         out, source = equation.outs[0], equation.inputs[0]
@@ -179,7 +193,7 @@ class _Lanes(Statements):
         self.depth -= bool(shared)
 
     def rows(self, least: int) -> NativeKernel:
-        if self.once > DEAREST:
+        if self.once > DEAREST or self.done > REPEATED * self.useful:
             raise TooLarge
         rows = math.prod(size for size, _ in self.groups)
         chunk = rows if rows * self.work <= 4 * CHUNK else -(-max(CHUNK // self.work, 1) // least) * least

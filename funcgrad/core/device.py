@@ -141,7 +141,10 @@ class guarded:  # noqa: N801  a context manager, named like one
         return module
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self._entered.__exit__(kind, error, traceback)
+        try:
+            self._entered.__exit__(kind, error, traceback)
+        except Exception as failed:  # a context that has ended answers nothing any more, and the first error says why
+            error = error or failed
         if error is not None:
             explained = explain(error, self.what, self.device)
             if explained is not None:
@@ -248,6 +251,7 @@ def moved(data: Any, device: Device, what: str = "device_put") -> Any:
     if device is CPU or device == "cpu":
         return to_host(data, what)
     if not isinstance(data, np.ndarray | np.generic):
+        synchronize(here)  # the streams of two GPUs do not wait for each other
         with guarded(device, what):
             return data.copy()  # CuPy copies to the current device
     check_dtype(data, what)
@@ -281,8 +285,11 @@ def row_major(data: Any) -> Any:
 
     Every ``CudaArray`` gets its buffer from here.
     """
-    if data.flags.c_contiguous and data.data.ptr % ALIGNMENT == 0:
-        return data
+    return data if data.flags.c_contiguous and data.data.ptr % ALIGNMENT == 0 else copied(data)
+
+
+def copied(data: Any) -> Any:
+    """A copy of a buffer of CuPy, row-major and where it is."""
     with guarded(device_of(data), "copying an array"):
         return data.copy(order="C")
 
@@ -321,7 +328,13 @@ def call(primitive: Primitive, buffers: Sequence[Any], params: dict, device: Dev
                 return _on_device(xp, impl(xp, *buffers, **params))
             except ThroughHost:
                 pass
-            except (NotImplementedError, AttributeError, TypeError, ValueError) as error:
+            except ImportError as error:
+                raise DeviceError(message(
+                    f"{primitive.name}: CuPy misses a library of CUDA", str(error), "those that come with the extra for CUDA",
+                    'pip install "funcgrad[cuda13]"; fg.doctor() tells more')) from error
+            except (IndexError, MemoryError, DeviceError, xp.cuda.runtime.CUDARuntimeError):
+                raise  # the host would have no other answer, or should not be asked
+            except Exception as error:  # a dtype without a kernel, one that cannot be compiled ...
                 out = _through_host(xp, primitive, buffers, params)  # raises what is the user's mistake
                 fallen_back[primitive.name] = f"{type(error).__name__}: {error}"
                 return out
@@ -340,16 +353,3 @@ def _on_device(xp: Any, out: Any) -> Any:
         check_dtype(out, "the result of an operation")
         return xp.asarray(out)
     return out
-
-
-def wider(impl: Callable, wide: str, *narrow: str) -> Callable:
-    """An implementation for CuPy that computes operands of the narrow dtypes in a wider one, and rounds once."""
-    kinds = frozenset(narrow)
-
-    def wrapped(xp: Any, *buffers: Any, **params: Any) -> Any:
-        dtype = buffers[0].dtype
-        if dtype.name not in kinds:
-            return impl(xp, *buffers, **params)
-        return impl(xp, *[x.astype(wide) for x in buffers], **params).astype(dtype)
-
-    return wrapped

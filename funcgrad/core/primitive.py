@@ -200,6 +200,8 @@ class Primitive:
     """impl works on values, under the current trace, instead of on buffers."""
     shares_memory: bool = field(init=False)
     """The result may be a view of an argument."""
+    takes_numbers: bool = field(init=False)
+    """On a GPU, literals are handed to the implementation as numbers: those of others are arrays."""
     plain: bool = field(init=False)
     """Elementwise, and weakly typed where all its arguments are: the case that the bottom interpreter makes fast."""
 
@@ -208,6 +210,7 @@ class Primitive:
         object.__setattr__(self, "shares_memory", self.kind in (Kind.MOVEMENT, Kind.OPAQUE))
         if self.cuda is SAME:
             object.__setattr__(self, "cuda", HOST if hasattr(self.impl, "numpy_only") else self.impl)
+        object.__setattr__(self, "takes_numbers", self.kind in (Kind.ELEMENTWISE, Kind.OPAQUE))
         object.__setattr__(self, "plain", self.kind is Kind.ELEMENTWISE and not self.strong)
 
     def bind(self, *args: Any, **params: Any) -> tuple:

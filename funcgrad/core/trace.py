@@ -203,8 +203,8 @@ class EvalTrace(Trace):
         buffers: list[Any] = []
         flags = []
         for x in args:
-            if isinstance(x, np.generic):
-                buffers.append(x)
+            if isinstance(x, np.generic):  # a function of elements takes it as a number
+                buffers.append(x if primitive.takes_numbers else devices.moved(x, device, primitive.name))
                 continue
             flags.append(x._weak if isinstance(x, DeviceArray) else False)
             data = x._data if isinstance(x, DeviceArray) else self._buffer(x, primitive)

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from funcgrad import dtypes
-from funcgrad.core.array import DeviceArray, aval_of
+from funcgrad.core.array import CudaArray, DeviceArray, aval_of, on_device
+from funcgrad.core.device import CPU
 from funcgrad.core.jaxpr import Named, current_path
 from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import eval_jaxpr
@@ -116,6 +117,7 @@ class Recorder(EvalTrace):
         self.first: Record | None = None
 
     def process(self, primitive: Primitive, args: tuple, params: dict) -> tuple:
+        args = tuple([on_device(x, CPU) if type(x) is CudaArray else x for x in args])  # records are looked at on the CPU
         with np.errstate(all="ignore"):
             if primitive.on_values:
                 return self.control(primitive, args, params)
@@ -383,8 +385,8 @@ def buffer_of(x: Any) -> Any:
 
 
 def data_of(x: Any) -> Any:
-    """The buffer of a value; of one on a GPU a copy."""
-    return x._data if type(x) is DeviceArray else np.asarray(x) if isinstance(x, DeviceArray) else x
+    """The buffer of a value."""
+    return x._data if type(x) is DeviceArray else np.asarray(x) if type(x) is CudaArray else x
 
 
 def _array(x: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import Array, CudaArray, DeviceArray, aval_of, describe, owned
-from funcgrad.core.device import CPU, as_device, filled
+from funcgrad.core.device import CPU, as_device, copied, filled
 from funcgrad.core.trace import EVAL, current_trace
 from funcgrad.core.types import Shape
 from funcgrad.errors import message
@@ -46,8 +46,11 @@ def array(object: Any, dtype: Any = None, copy: bool = True, order: str | None =
     """
     wanted = None if dtype is None else dtypes.as_dtype(dtype)
     if isinstance(object, Array):
-        fresh = copy and isinstance(object, DeviceArray)
-        out = type(object)(object._data.copy()[()], object._weak) if fresh else object
+        out = object
+        if copy and type(object) is DeviceArray:
+            out = DeviceArray(np.array(object._data)[()], object._weak)
+        elif copy and type(object) is CudaArray:
+            out = CudaArray(copied(object._data), object._weak)
     elif type(object) in dtypes.PYTHON_SCALARS:
         number = dtypes.PYTHON_SCALARS[type(object)] if wanted is None else wanted
         out = DeviceArray(number.type(object), wanted is None)

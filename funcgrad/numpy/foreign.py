@@ -10,7 +10,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import Array, CudaArray
-from funcgrad.core.device import cupy
+from funcgrad.core.device import copied, cupy
 from funcgrad.errors import message
 
 _ON_CUDA = (2, 13)
@@ -39,8 +39,7 @@ def from_gpu(x: Any, copy: bool | None) -> CudaArray:
         raise TypeError(message(f"array: the dtype {data.dtype} is not supported", f"a {type(x).__name__} on a GPU",
                                 "bools, integers, floats, complex numbers of at most 64 bits a part"))
     if copy:
-        with data.device:
-            return CudaArray(data.copy(order="C"))
+        return CudaArray(copied(data))
     out = CudaArray(data)
     if copy is False and out._data is not data:
         raise ValueError(message(

@@ -19,6 +19,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import Array, describe
+from funcgrad.core.device import ThroughHost
 from funcgrad.core.primitive import BILINEAR, Kind, Linear, Primitive
 from funcgrad.core.types import Shape, ShapedArray, shaped_array
 from funcgrad.errors import message
@@ -372,6 +373,13 @@ def correlate_valid_impl(xp: Any, x: Any, window: Any) -> Any:
     return (out.astype(np.int64) if dtype.kind in "iu" else out).astype(dtype)
 
 
+def correlate_valid_on_gpu(xp: Any, x: Any, window: Any) -> Any:
+    """As a product with all windows; CuPy's correlation may go through Fourier transforms, which lose digits."""
+    if (x.shape[-1] - window.shape[-1] + 1) * window.size > 1 << 26:
+        raise ThroughHost
+    return correlate_valid_impl(xp, x[None], window[None])[0] if x.ndim == 1 else correlate_valid_impl(xp, x, window)
+
+
 def correlate_valid_transpose(cotangents: tuple, x: Any, window: Any) -> tuple:
     ct, = cotangents
     if isinstance(window, Linear):
@@ -389,4 +397,5 @@ def correlate_valid_batch(axis: Any, args: tuple, axes: tuple) -> tuple:
 
 correlate_valid_p = Primitive("correlate_valid", Kind.OPAQUE, correlate_valid_shape, correlate_valid_impl, BILINEAR,
                               correlate_valid_transpose, correlate_valid_batch,
+                              cuda=correlate_valid_on_gpu,
                               flops=lambda ins, outs: multiply_adds(outs[0].size * ins[1].shape[-1], ins[0].dtype))

@@ -17,6 +17,7 @@ import numpy as np
 from funcgrad import dtypes
 from funcgrad.core.array import describe
 from funcgrad.core.primitive import (
+    HOST,
     LINEAR,
     PIECEWISE_CONSTANT,
     PIECEWISE_LINEAR,
@@ -30,7 +31,7 @@ from funcgrad.core.primitive import (
 from funcgrad.core.trace import current_trace
 from funcgrad.core.types import ShapedArray, shaped_array
 from funcgrad.errors import message
-from funcgrad.ops import series
+from funcgrad.ops import gpu_arithmetic, series
 from funcgrad.ops.promotion import inexact_arg, promote, promote_args, promote_inexact, promote_numeric, unary_arg
 from funcgrad.ops.rules import elementwise
 from funcgrad.ops.structural import convert_element_type, full, select_n, select_n_p
@@ -119,12 +120,12 @@ def rem_impl(xp: Any, x: Any, y: Any) -> Any:
 
 
 rem_p = elementwise("rem", rem_impl, Partials(1, lambda z, x, y: neg(trunc(x / y))), "fmod({0}, {1})",
-                    taylor=PIECEWISE_LINEAR)
+                    taylor=PIECEWISE_LINEAR, cuda=gpu_arithmetic.rem)
 floor_divide_p = elementwise("floor_divide", lambda xp, x, y: xp.floor_divide(x, y), PIECEWISE_CONSTANT,
-                             "floor_divide({0}, {1})")
+                             "floor_divide({0}, {1})", cuda=gpu_arithmetic.floor_divide)
 remainder_p = elementwise("remainder", lambda xp, x, y: xp.remainder(x, y),
                           Partials(1, lambda z, x, y: neg(floor_divide(x, y))), "remainder({0}, {1})",
-                          taylor=PIECEWISE_LINEAR)
+                          taylor=PIECEWISE_LINEAR, cuda=gpu_arithmetic.remainder)
 
 
 def _first_wins(compare: Callable) -> Partials:
@@ -155,7 +156,8 @@ max_p = elementwise("max", maximum_impl, _first_wins(lambda x, y: gt(x, y)),
 min_p = elementwise("min", lambda xp, x, y: xp.minimum(x, y), _first_wins(lambda x, y: lt(x, y)),
                     {"biuf": "minimum({0}, {1})", "c": "smaller({0}, {1})"}, taylor=PIECEWISE_LINEAR)
 nextafter_p = elementwise("nextafter", lambda xp, x, y: xp.nextafter(x, y), No("defined on the floating point grid"),
-                          lambda x, y: "nextafter({0}, {1})" if x.itemsize > 2 else None)  # narrow floats are computed wide
+                          lambda x, y: "nextafter({0}, {1})" if x.itemsize > 2 else None,  # narrow floats are computed wide
+                          cuda=HOST)  # CuPy's kernels take subnormal float32 for zeros
 hypot_p = elementwise("hypot", lambda xp, x, y: xp.hypot(x, y), Partials(
     lambda z, x, y: x / _one_where_zero(z), lambda z, x, y: y / _one_where_zero(z)), "hypot({0}, {1})")
 
@@ -449,7 +451,7 @@ def pow_taylor(primals: tuple, terms: tuple) -> Any:
 
 
 pow_p = elementwise("pow", lambda xp, x, y: xp.power(x, y), Partials(_pow_base_partial, _pow_exponent_partial),
-                    "pow({0}, {1})", taylor=pow_taylor)
+                    "pow({0}, {1})", taylor=pow_taylor, cuda=gpu_arithmetic.power)
 
 
 def power(x: Any, y: Any) -> Any:
@@ -565,12 +567,7 @@ def _direction_jvp(primals: tuple, tangents: tuple) -> tuple:
     return (out,), (out * complex(turn.dtype.type(0), turn),)
 
 
-def _direction_on_gpu(xp: Any, x: Any) -> Any:
-    size = xp.hypot(x.real, x.imag)
-    return xp.where(size == 0, 0, x / xp.where(size == 0, 1, size)).astype(x.dtype)
-
-
-direction_p = elementwise("direction", lambda xp, x: xp.sign(x), _direction_jvp, "sign({0})", cuda=_direction_on_gpu)
+direction_p = elementwise("direction", lambda xp, x: xp.sign(x), _direction_jvp, "sign({0})")
 
 
 def real(x: Any) -> Any:

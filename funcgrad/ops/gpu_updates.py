@@ -52,6 +52,10 @@ def added_at(xp: Any, x: Any, where: Any, updates: Any) -> Any:
         out = x.view(np.uint64).copy()
         xp.add.at(out, where, updates.view(np.uint64))
         return out.view(np.int64)
+    if dtype.kind == "c":  # the parts are sums of their own
+        real = x.real.dtype
+        places = (where[:, None] * 2 + xp.arange(2)).reshape(-1)
+        return added_at(xp, x.view(real), places, xp.ascontiguousarray(updates).view(real)).view(dtype)
     wide = _SUMMED.get(dtype.name)
     out = x.astype(wide or dtype)  # a copy
     xp.add.at(out, where, updates.astype(wide) if wide else updates)

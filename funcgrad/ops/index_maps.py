@@ -258,7 +258,7 @@ def gather_impl(xp: Any, x: Any, indices: Any, *, dimension_numbers: GatherDimen
     if inside is None:
         return out
     inside = inside.reshape([1 if i in dn.offset_dims else n for i, n in enumerate(shape)])
-    return xp.where(inside, out, fill_of(xp, x.dtype, fill_value))
+    return xp.where(inside, out, fill_of(xp, x.dtype, fill_value)).astype(x.dtype, copy=False)
 
 
 def filled_from_empty(xp: Any, x: Any, indices: Any, shape: Shape, dn: GatherDimensionNumbers, mode: str,

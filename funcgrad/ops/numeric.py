@@ -14,6 +14,7 @@ from funcgrad import dtypes
 from funcgrad.core.array import describe
 from funcgrad.core.primitive import HOST, LINEAR, Constant, Partials, Primitive
 from funcgrad.errors import message
+from funcgrad.ops import gpu_arithmetic
 from funcgrad.ops.elementwise import (
     abs,
     add,
@@ -55,7 +56,8 @@ _LN2, _LN10 = float(np.log(2)), float(np.log(10))
 logaddexp_p = elementwise("logaddexp", lambda xp, x, y: xp.logaddexp(x, y), Partials(
     lambda z, x, y: _share(x, y), lambda z, x, y: _share(y, x)), "logaddexp({0}, {1})")
 logaddexp2_p = elementwise("logaddexp2", lambda xp, x, y: xp.logaddexp2(x, y), Partials(
-    lambda z, x, y: _share(x, y, _LN2), lambda z, x, y: _share(y, x, _LN2)), "logaddexp2({0}, {1})")
+    lambda z, x, y: _share(x, y, _LN2), lambda z, x, y: _share(y, x, _LN2)), "logaddexp2({0}, {1})",
+    cuda=gpu_arithmetic.logaddexp2)
 
 
 def logaddexp(x1: Any, x2: Any, /) -> Any:

@@ -50,7 +50,7 @@ def _draws(xp: Any, key0: Any, key1: Any, a: Any, log_space: bool) -> Any:
     key, subkey = _split(xp, (key0.reshape(-1), key1.reshape(-1)), 2)
     a = a.reshape(-1)
     number, boosted = a.dtype.type, a < 1
-    d = xp.where(boosted, a + number(1), a) - number(1 / 3)
+    d = xp.where(boosted, a + number(1), a).astype(a.dtype, copy=False) - number(1 / 3)
     v = _accepted(xp, key, d, number(1 / 3) / xp.sqrt(d))
     u = _uniform(xp, subkey, a.dtype)
     if log_space:

@@ -16,7 +16,7 @@ import numpy as np
 
 from funcgrad import dtypes
 from funcgrad.core.array import describe
-from funcgrad.core.device import ThroughHost, wider
+from funcgrad.core.device import ThroughHost
 from funcgrad.core.primitive import (
     DERIVED,
     LINEAR,
@@ -246,13 +246,11 @@ def _extreme_jvp(primitive: Callable) -> Callable:
 reduce_max_p = Primitive(
     "reduce_max", Kind.REDUCTION, reduce_shape, _extreme_impl("max", lowest), _extreme_jvp(lambda: reduce_max_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_max_p, args, axes_in, axes),
-    code=("maximum({0}, {1})", "lowest"), cuda=wider(_extreme_impl("max", lowest), "float32", "bfloat16"),
-    taylor=PIECEWISE_LINEAR)
+    code=("maximum({0}, {1})", "lowest"), taylor=PIECEWISE_LINEAR)
 reduce_min_p = Primitive(
     "reduce_min", Kind.REDUCTION, reduce_shape, _extreme_impl("min", highest), _extreme_jvp(lambda: reduce_min_p),
     NOT_LINEAR, batch=lambda axis, args, axes_in, axes: reduce_batch(reduce_min_p, args, axes_in, axes),
-    code=("minimum({0}, {1})", "highest"), cuda=wider(_extreme_impl("min", highest), "float32", "bfloat16"),
-    taylor=PIECEWISE_LINEAR)
+    code=("minimum({0}, {1})", "highest"), taylor=PIECEWISE_LINEAR)
 
 
 def _position_shape(x: ShapedArray, *, axes: Shape, index_dtype: np.dtype) -> ShapedArray:
@@ -402,13 +400,13 @@ def _cumulative_jvp(primitive: Callable, combine: Callable) -> Callable:
     return jvp
 
 
-def _accumulated(ufunc: str) -> Callable:
-    """All prefixes by a ufunc that CuPy does not accumulate: each step combines what lies twice as far apart."""
+def _accumulated(combine: Callable) -> Callable:
+    """All prefixes by ``combine(xp, x, y)``, which CuPy does not accumulate: in steps, each over twice the distance."""
 
     def impl(xp: Any, x: Any, axis: int) -> Any:
         x, reach = xp.moveaxis(x, axis, -1), 1
         while reach < x.shape[-1]:
-            x = xp.concatenate([x[..., :reach], getattr(xp, ufunc)(x[..., :-reach], x[..., reach:])], -1)
+            x = xp.concatenate([x[..., :reach], combine(xp, x[..., :-reach], x[..., reach:])], -1)
             reach *= 2
         return xp.moveaxis(x, -1, axis)
 
@@ -467,13 +465,15 @@ cumprod_p = _cumulative_primitive(
     _cumulative_jvp(lambda: cumprod_p, _product_of_pairs))
 cummax_p = _cumulative_primitive(
     "cummax", lambda xp, x, axis: xp.maximum.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cummax_p, _extreme_of_pairs(max_p)), taylor=PIECEWISE_LINEAR, cuda=_accumulated("maximum"))
+    _cumulative_jvp(lambda: cummax_p, _extreme_of_pairs(max_p)), taylor=PIECEWISE_LINEAR,
+    cuda=_accumulated(lambda xp, x, y: xp.maximum(x, y)))
 cummin_p = _cumulative_primitive(
     "cummin", lambda xp, x, axis: xp.minimum.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cummin_p, _extreme_of_pairs(min_p)), taylor=PIECEWISE_LINEAR, cuda=_accumulated("minimum"))
+    _cumulative_jvp(lambda: cummin_p, _extreme_of_pairs(min_p)), taylor=PIECEWISE_LINEAR,
+    cuda=_accumulated(lambda xp, x, y: xp.minimum(x, y)))
 cumlogsumexp_p = _cumulative_primitive(
     "cumlogsumexp", lambda xp, x, axis: xp.logaddexp.accumulate(x, axis=axis),
-    _cumulative_jvp(lambda: cumlogsumexp_p, _log_of_sums), cuda=_accumulated("logaddexp"))
+    _cumulative_jvp(lambda: cumlogsumexp_p, _log_of_sums), cuda=_accumulated(lambda xp, x, y: xp.logaddexp(x, y)))
 
 cumsum = _cumulative(cumsum_p, "Running sums along an axis; with ``reverse``, from the end.")
 cumprod = _cumulative(cumprod_p, "Running products along an axis; with ``reverse``, from the end.")

@@ -269,6 +269,8 @@ def sort_impl(xp: Any, *operands: Any, dimension: int, num_keys: int) -> tuple:
 
 def argsort_on_gpu(xp: Any, x: Any, axis: int) -> Any:
     """CuPy's argsort is stable."""
+    if not x.size:
+        return xp.zeros(x.shape, np.int64)
     return xp.argsort(_comparable(x), axis=axis, kind="stable")
 
 
@@ -276,7 +278,7 @@ def sort_on_gpu(xp: Any, *operands: Any, dimension: int, num_keys: int) -> tuple
     """By several keys: a stable sort by each, from the last to the first."""
     if len(operands) == 1:
         x, = operands
-        return (xp.sort(_comparable(x), axis=dimension, kind="stable").astype(x.dtype, copy=False),)
+        return (xp.sort(_comparable(x), axis=dimension, kind="stable").astype(x.dtype, copy=False) if x.size else x,)
     order = argsort_on_gpu(xp, operands[num_keys - 1], dimension)
     for key in operands[num_keys - 2::-1] if num_keys > 1 else ():
         again = argsort_on_gpu(xp, xp.take_along_axis(key, order, dimension), dimension)

@@ -455,12 +455,11 @@ def select_n_impl(xp: Any, which: Any, *cases: Any) -> Any:
 
 
 def select_n_on_gpu(xp: Any, which: Any, *cases: Any) -> Any:
-    if which.dtype.kind == "b":
-        return xp.where(which, cases[1], cases[0])
+    """CuPy's ``where`` makes float32 of bfloat16, and has no choice between more than two."""
     out = cases[-1]
     for i in range(len(cases) - 2, -1, -1):
-        out = xp.where(which <= i, cases[i], out)
-    return out
+        out = xp.where(~which if which.dtype.kind == "b" else which <= i, cases[i], out)
+    return out.astype(cases[0].dtype, copy=False)
 
 
 def select_n_transpose(cotangents: tuple, which: Any, *cases: Any) -> tuple:

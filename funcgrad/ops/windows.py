@@ -186,7 +186,7 @@ def select_and_gather_add_impl(xp: Any, values: Any, x: Any, *, select: str, win
     values = inside(xp, values, 0, padding)
     for k, place in enumerate(slices):
         out = xp.where(which == k, values[place], out)
-    return out
+    return out.astype(values.dtype, copy=False)
 
 
 def select_and_scatter_add_impl(xp: Any, source: Any, x: Any, *, select: str, window: Shape, strides: Shape, padding: Padding,

@@ -11,6 +11,7 @@ import sys
 import types
 
 import cupy
+from cupy._sorting import search
 
 MODULES = ("cupy", "cupy.linalg", "cupy.fft", "cupy.cuda", "cupyx", "cupyx.scipy.special", "cupyx.scipy.linalg", "cupyx.scipy.fft")
 
@@ -48,6 +49,7 @@ names = {}
 for module in MODULES:
     loaded = importlib.import_module(module)
     names[module] = {name: entry(getattr(loaded, name)) for name in sorted(dir(loaded)) if not name.startswith("_")}
+names["cupy"]["where"] = {"loops": search._where_ufunc.types}
 names["ndarray"] = {name: entry(getattr(cupy.ndarray, name)) for name in sorted(dir(cupy.ndarray)) if not name.startswith("_")}
 path = pathlib.Path(__file__).with_name("cupy_names.json")
 lines = [f"{json.dumps(module)}: {json.dumps(table, separators=(',', ':'))}" for module, table in names.items()]

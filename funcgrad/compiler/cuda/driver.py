@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from funcgrad.compiler.cuda import contraction, ptx
+from funcgrad.compiler.cuda import contraction, cublas, ptx
 from funcgrad.core import device as devices
 from funcgrad.core.device import Device
 from funcgrad.errors import DeviceError, message
@@ -30,6 +30,8 @@ FILLED = 1 << 16
 """Threads from which blocks may be large: smaller ones leave no multiprocessor without work."""
 TO_DEVICE, TO_HOST, ON_DEVICE = 1, 2, 3
 """Directions of cudaMemcpyAsync."""
+PER_THREAD = 2
+"""cudaStreamPerThread, which is CuPy's default stream under CUPY_CUDA_PER_THREAD_DEFAULT_STREAM=1."""
 DEAD = frozenset([700, 702, 709, 710, 714, 715, 716, 717, 718, 719])
 """Numbers of errors after which a context answers nothing any more: what a kernel did cannot be undone."""
 
@@ -46,9 +48,11 @@ def driver(number: int) -> Driver:
 
 
 class Recording:
-    """What was captured; ``graph`` is there once the capture has ended. ``graph.launch()`` puts it on the current stream."""
+    """What was captured. ``launch()``, once the capture has ended, puts it on the current stream."""
 
-    graph: Any = None
+    launch: Callable[[], None]
+    workspace: Any = None
+    """What its products compute in."""
 
 
 class Driver:
@@ -68,11 +72,18 @@ class Driver:
         """``empty(shape, dtype)`` is an uninitialised array from CuPy's pool."""
         self.out_of_memory = self.cupy.cuda.memory.OutOfMemoryError
         self.executables: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.pooled = self.cupy.cuda.memory.PooledMemory
         self.kernels: OrderedDict[str, Any] = OrderedDict()
         self.loading, self.capturing = threading.Lock(), threading.Lock()
         self.side: Any = None
         """The stream on which work is captured; CuPy's default stream cannot."""
         self.cublas: Any = None
+        self.capturable: Any = None
+        """cuBLAS as it is called while a stream is captured."""
+        self.thread = 0
+        """The thread that captures; 0 if none does."""
+        self.workspaces: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
+        """What products of graphs compute in, one for each stream, on which graphs run one after the other."""
 
     def run(self, function: Callable, *args: Any) -> Any:
         """Calls a function while the GPU is CuPy's current one; errors of CuPy become those of the library."""
@@ -112,6 +123,14 @@ class Driver:
         """Which stream is CuPy's current one."""
         return self.get_current_stream().ptr
 
+    def order(self, stream: int) -> Any:
+        """What is one after the other on a stream: everything, but for the default stream that each thread has of its own."""
+        return stream if stream != PER_THREAD else (stream, threading.get_ident())
+
+    def finish(self) -> None:
+        """Waits for what is on the current stream, so that work on others may read it."""
+        self.get_current_stream().synchronize()
+
     def put(self, x: Any) -> Any:
         """A value as a ``cupy.ndarray`` on this device, in row-major order: itself if it is one."""
         return devices.row_major(devices.moved(x, self.device, "a compiled program"))
@@ -136,15 +155,13 @@ class Driver:
     def alone(self, arrays: Sequence[Any], i: int) -> bool:
         """Whether nobody but this sequence refers to the memory of an array in it.
 
-        Views of it, and whoever took it by DLPack, refer to the array itself, to its pointer or to the block that it leads to;
-        a block with an owner is another library's.
+        Views of it, and whoever took it by DLPack, refer to the array itself, to its pointer or to the block that it leads to.
+        What comes from another library, or from an allocator other than CuPy's pool, may always be somebody else's too.
         """
         count = sys.getrefcount
         if count(arrays[i]) != 2 or arrays[i].base is not None or not arrays[i].flags.c_contiguous:
-            return False  # the sequence and the call's argument; no variable here may name the array
-        pointer = arrays[i].data
-        # The array, the name and a call's argument refer to the pointer; the pointer and a call's argument to the block.
-        return count(pointer) + count(pointer.mem) <= 5 and not hasattr(pointer.mem, "_owner")
+            return False  # the sequence and the call's argument; no variable may name the array, its pointer or its block
+        return isinstance(arrays[i].data.mem, self.pooled) and count(arrays[i].data) <= 2 and count(arrays[i].data.mem) <= 2
 
     def write(self, address: int, source: int, nbytes: int, stream: int) -> None:
         """Copies bytes of the host to the device. The source may be overwritten when this returns: CUDA copies pageable memory
@@ -185,28 +202,55 @@ class Driver:
     def gemm(self, numbers: list[int], a: int, b: int, c: int) -> None:
         """A product of cuBLAS, as ``contraction.record`` describes it, of operands at addresses."""
         if self.cublas is None:
-            from cupy.cuda import cublas  # loads a library of hundreds of megabytes
-            self.cublas = cublas
-        contraction.launch(self.cublas, self.cupy.cuda.device.get_cublas_handle(), numbers, a, b, c)
+            self.cublas = self.cupy.cuda.cublas  # loads a library of hundreds of megabytes
+        functions = self.capturable if self.thread == threading.get_ident() else self.cublas
+        contraction.launch(functions, self.cupy.cuda.device.get_cublas_handle(), numbers, a, b, c)
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[Recording]:
         """Inside, kernels and products are not done, but recorded: on a stream that is the current one meanwhile."""
         recording = Recording()
         with self.capturing:
-            if self.cublas is not None:
-                self.cupy.cuda.device.get_cublas_handle()  # each thread has one, and nothing can be created inside
             stream, self.side = self.side or self.cupy.cuda.Stream(non_blocking=True), None
+            if self.cublas is not None:  # before the capture, in which nothing can be created
+                recording.workspace = self.prepare_products(stream.ptr)
             with stream:
                 stream.begin_capture()
+                self.thread = threading.get_ident()
                 try:
                     yield recording
                 except BaseException:
                     with contextlib.suppress(Exception):
                         stream.end_capture()
                     raise  # the stream may be unusable: the next capture has another
-                recording.graph = stream.end_capture()
+                finally:
+                    self.thread = 0
+                recording.launch = stream.end_capture().launch
             self.side = stream
+
+    def prepare_products(self, side: int) -> Any:
+        """Lets products go to the stream that is captured, and gives what those of graphs on the current stream compute in."""
+        if self.capturable is None:
+            try:
+                self.capturable = cublas.Capturable(cublas.library(self.cupy.cuda.runtime.runtimeGetVersion() // 1000))
+            except (OSError, AttributeError):
+                self.capturable = self.cublas  # which refuses: what has products is launched part by part
+        if self.capturable is self.cublas:
+            return None
+        stream, size = self.order(self.stream()), cublas.workspace_size(self.capability)
+        workspace = self.workspaces.get(stream)
+        if workspace is None:
+            workspace = self.workspaces[stream] = Workspace(self.empty((size,), np.dtype(np.uint8)))
+        handle = self.cupy.cuda.device.get_cublas_handle()  # each thread has one
+        self.capturable.begin(handle, side, workspace.memory.data.ptr, size)
+        return workspace
+
+
+class Workspace:
+    """Memory that lasts as long as a graph refers to it."""
+
+    def __init__(self, memory: Any):
+        self.memory = memory
 
 
 def geometry(rows: int, chunk: int, team: int) -> tuple[int, int]:

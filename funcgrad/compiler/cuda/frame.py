@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -47,7 +48,7 @@ class Frame:
     """
 
     def __init__(self, executable: Any, stream: int):
-        e = self.executable = executable
+        e, self.owner = executable, weakref.ref(executable)  # without a cycle, which would keep memory of the device
         driver = e.driver
         self.stream = stream
         self.numbers = [i for i, aval in enumerate(e.in_avals) if not aval.shape]
@@ -79,6 +80,10 @@ class Frame:
         self.launches = self.prepare(self.address + 8 * tables, self.address + 8 * addresses, sizes)
         self.graphs: dict[tuple[int, int], OrderedDict[tuple[int, ...], Any]] = {}
         driver.write(self.address, self.host_address, self.words.nbytes, stream)
+
+    @property
+    def executable(self) -> Any:
+        return self.owner()
 
     def prepare(self, tables: int, addresses: int, sizes: int) -> dict[int, tuple]:
         """The launch of each instruction that is one: kernel, blocks, threads of each, arguments."""
@@ -200,7 +205,7 @@ class Frame:
         try:
             with self.executable.driver.capture() as recording:
                 self.launch(at, times)
-            return recording.graph
+            return recording
         except Exception:
             return False  # what is wrong with it, if anything is, the launch of its parts says
         finally:

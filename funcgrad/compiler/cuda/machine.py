@@ -42,7 +42,7 @@ class CudaExecutable(CudaImage):
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int], driver: Driver):
         self.driver = self.memory = driver
-        self.frames: OrderedDict[int, list[Frame]] = OrderedDict()
+        self.frames: OrderedDict[Any, list[Frame]] = OrderedDict()
         """By the stream that they were used on, which orders one call after the other."""
         self.ways: dict[tuple[int, int], Way] = {}
         self.staged: dict[int, int] = {}
@@ -50,6 +50,7 @@ class CudaExecutable(CudaImage):
         self.in_avals = jaxpr.in_avals
         driver.run(super().__init__, jaxpr, donated)
         driver.executables.add(self)
+        driver.run(driver.finish)  # tables and constants are read on any stream
 
     # ------------------------------------------------------------ running
 
@@ -76,9 +77,10 @@ class CudaExecutable(CudaImage):
         there is any yet.
         """
         stream = self.driver.stream()
-        frames = self.frames.get(stream)
+        order = self.driver.order(stream)
+        frames = self.frames.get(order)
         if frames is None:
-            frames = self.frames[stream] = []
+            frames = self.frames[order] = []
             if len(self.frames) > STREAMS:
                 self.frames.popitem(last=False)
         try:

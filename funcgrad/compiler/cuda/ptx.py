@@ -116,7 +116,7 @@ def optimised(source: str, target: str) -> tuple[Any, str]:
     with kernel.lock:
         library, symbol = kernel.typed(source, namespace())
         name = f"kernel_{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
-        machine = _machine(target)
+        machine = target_machine(target)
         module = llvm.parse_assembly(_ENTRY.format(symbol=symbol, name=name))
         module.data_layout = str(machine.target_data)
         called = [each._get_module_for_linking().clone() for each in dict.fromkeys(library._linking_libraries)]
@@ -142,11 +142,11 @@ def optimised(source: str, target: str) -> tuple[Any, str]:
 def emitted(module: Any, target: str) -> bytes:
     """PTX of an LLVM module, which is used up."""
     with kernel.lock:
-        return _machine(target).emit_assembly(module).encode()
+        return target_machine(target).emit_assembly(module).encode()
 
 
 @functools.cache
-def _machine(target: str) -> Any:
+def target_machine(target: str) -> Any:
     """LLVM's description of an architecture; PTX 8.0 is what CUDA 12.0 knows."""
     import llvmlite.binding as llvm
     if llvm.llvm_version_info < LLVM:
