@@ -7,7 +7,7 @@ import pytest
 
 import funcgrad as fg
 import funcgrad.numpy as fnp
-from funcgrad import lax, nn, optim
+from funcgrad import lax, nn, optim, training
 
 RNG = np.random.default_rng(0)
 X, V = RNG.random((3, 4)), RNG.random(4)
@@ -106,3 +106,27 @@ def test_nans_are_found(gpu, name):
         return str(raised.value), str(fg.explain_nan(NAN[name], x))
 
     assert report(put(V)) == report(fnp.asarray(V))
+
+
+def test_a_run_goes_on_where_its_parameters_are(gpu, tmp_path):
+    def loss(params, state, batch, key):
+        noise = fg.random.normal(key, (), np.float64)
+        return fnp.mean((batch["x"] @ params["w"] - noise) ** 2), (state, {})
+
+    def trained(epochs, device, folder):
+        data = training.from_arrays({"x": X}).batch(2)
+        return training.fit(loss, fg.device_put({"w": V}, device), data, optimizer=optim.adam(0.1), epochs=epochs,
+                            key=fg.random.key(1), checkpoints=folder, resume=True, progress=False)
+
+    trained(1, "cpu", tmp_path / "a")
+    found, wanted = trained(2, "cuda:0", tmp_path / "a"), trained(2, "cpu", tmp_path / "b")
+    assert devices((found.params, found.optimizer_state)) == {"cuda:0"}
+    np.testing.assert_allclose(np.asarray(found.params["w"]), np.asarray(wanted.params["w"]), rtol=1e-12)
+
+
+def test_an_argument_elsewhere_is_named_among_many(gpu):
+    params = put({f"w{i}": V for i in range(9)})
+    with pytest.raises(fg.errors.DeviceError) as raised:
+        fg.jit(lambda params, state, x: x)(params, {"mean": fnp.asarray(V)}, X)
+    assert "params['w0'], float64[4], is on cuda:0, as 8 more are; state['mean'], float64[4], is on cpu\n" in str(raised.value)
+    assert "fg.device_put(state, 'cuda:0') before the call" in str(raised.value)
