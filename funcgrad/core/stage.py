@@ -205,7 +205,7 @@ def as_value(x: Any) -> Any:
         return x
     aval = aval_of(x)
     value = owned(x) if isinstance(x, np.ndarray) else DeviceArray(aval.dtype.type(x), aval.weak_type)
-    device = devices.default()
+    device = devices.default() if devices.unusual else None
     return value if device is None else on_device(value, device)
 
 

@@ -92,8 +92,9 @@ def contract(name: str, lhs: Any, rhs: Any, dimensions: Dimensions, preferred_el
         raise TypeError(_misfit(name, lhs, rhs, dimensions, error)) from None
     if preferred_element_type is not None:
         preferred_element_type = accumulator(name, lhs.dtype, dtypes.as_dtype(preferred_element_type))
-    return dot_general_p.bind(lhs, rhs, dimension_numbers=dimensions, preferred_element_type=preferred_element_type,
-                              **precision_params(lhs.dtype, precision))[0]
+    params = precision_params(lhs.dtype, precision) if tensorfloat32(precision) else {}
+    return dot_general_p.bind(lhs, rhs, dimension_numbers=dimensions,
+                              preferred_element_type=preferred_element_type, **params)[0]
 
 
 def precision_params(dtype: np.dtype, precision: Any) -> dict[str, str]:

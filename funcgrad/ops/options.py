@@ -33,6 +33,7 @@ _PRECISION_NAMES = {
     "high": Precision.HIGH, "bfloat16_3x": Precision.HIGH, "tensorfloat32": Precision.HIGH, "highest": Precision.HIGHEST,
     "float32": Precision.HIGHEST}
 PrecisionLike = str | Precision | tuple[str, str] | tuple[Precision, Precision] | None
+_HIGH = Precision.HIGH  # looking it up in its class takes as long as a small product
 default_precision: ContextVar[Precision] = ContextVar("default_precision", default=Precision.DEFAULT)
 """What ``precision=None`` means."""
 
@@ -54,7 +55,7 @@ def as_precision(precision: Any) -> Precision:
 
 def tensorfloat32(precision: Any) -> bool:
     """Whether a product may be one of TensorFloat-32."""
-    return (default_precision.get() if precision is None else as_precision(precision)) is Precision.HIGH
+    return (default_precision.get() if precision is None else as_precision(precision)) is _HIGH
 
 
 DotDimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
