@@ -388,6 +388,14 @@ def test_operations_equal_those_of_the_cpu(cupy, part):
 
 
 @on_gpus
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex128"])
+def test_zeros_keep_their_signs(cupy, dtype):
+    zero = fg.dtypes.as_dtype(dtype).type(-0.0)
+    for x in (on(zero), on(np.array(zero)), fnp.full((2,), zero, device="cuda"), fnp.copysign(on(np.zeros(())), -1.0).astype(dtype)):
+        assert np.signbit(np.asarray(x).real.astype(np.float64)).all(), x
+
+
+@on_gpus
 def test_numbers_next_to_zero_and_powers_of_it(cupy):
     zero, one = np.zeros(2, np.float32), np.ones(2, np.float32)
     assert np.asarray(fnp.nextafter(on(zero), on(one))).tolist() == np.nextafter(zero, one).tolist()
