@@ -625,15 +625,8 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
 
 
 def _zeros_without_signs(host):
-    """CuPy fills memory with zeros, whatever the sign."""
+    """CuPy's ``fill``, by which arrays without axes are uploaded, sets memory to zero for whatever equals it."""
     return np.where(host == 0, np.zeros((), host.dtype), host)
-
-
-def full(shape, fill_value, dtype=None, order="C"):
-    host = unwrapped(fill_value)
-    if type(fill_value) is not ndarray:
-        host = _zeros_without_signs(np.asarray(host, dtype))
-    return wrapped(np.full(shape, host, dtype, order))
 
 
 def _foreign_block(owner, host):
@@ -751,7 +744,7 @@ def errstate(*, linalg="ignore", divide=None, **others):
 # ---------------------------------------------------------------- modules
 
 
-OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to, "full": full, "lexsort": lexsort,
+OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to, "lexsort": lexsort,
        "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
        "get_default_memory_pool": get_default_memory_pool, "ndarray": ndarray, "ufunc": ufunc,
        "asnumpy": lambda a, *_, **__: a.get() if type(a) is ndarray else np.asarray(a),

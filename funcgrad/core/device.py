@@ -276,10 +276,6 @@ def filled(shape: tuple[int, ...], value: np.generic, device: Device, what: str)
     """A buffer of one repeated number on a GPU."""
     check_dtype(np.broadcast_to(value, shape), what)
     with guarded(device, what) as xp:
-        if value == 0 and any(value.tobytes()):  # -0.0, of which CuPy makes 0.0
-            out = xp.empty(shape, value.dtype)
-            out[...] = uploaded(xp, value)
-            return out
         return xp.full(shape, value, value.dtype)
 
 
