@@ -690,14 +690,22 @@ def sort(a, axis=-1, kind=None):
     assert a.size, "thrust and empty arrays"
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
-    return wrapped(np.sort(_sortable(a), axis, kind=kind))
+    return wrapped(np.sort(_sortable(a), axis, kind=kind) if a.ndim > 1 else a.host[_by_bits(_sortable(a))])
 
 
 def argsort(a, axis=-1, kind=None):
     assert a.size, "thrust and empty arrays"
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
-    return wrapped(np.argsort(_sortable(a), axis, kind="stable"))
+    return wrapped(np.argsort(_sortable(a), axis, kind="stable") if a.ndim > 1 else _by_bits(_sortable(a)))
+
+
+def _by_bits(x):
+    """Arrays of one axis are sorted digit by digit: a NaN with a sign comes first."""
+    if x.dtype not in (np.float32, np.float64):
+        return np.argsort(x, kind="stable")
+    bits = (x + x.dtype.type(0)).view(f"i{x.dtype.itemsize}")
+    return np.argsort(bits ^ (bits >> 8 * x.dtype.itemsize - 1 & np.iinfo(bits.dtype).max), kind="stable")
 
 
 def _sortable(a):

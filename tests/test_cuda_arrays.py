@@ -396,6 +396,14 @@ def test_zeros_keep_their_signs(cupy, dtype):
 
 
 @on_gpus
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_nan_comes_last_whatever_its_sign(cupy, dtype):
+    x = np.array([2, np.copysign(np.nan, -1), -1, np.nan, 0.0, -0.0], dtype)
+    np.testing.assert_array_equal(np.asarray(fnp.sort(on(x))), np.sort(x))
+    assert np.asarray(fnp.argsort(on(x))).tolist() == np.argsort(x, kind="stable").tolist() == [2, 4, 5, 0, 1, 3]
+
+
+@on_gpus
 def test_numbers_next_to_zero_and_powers_of_it(cupy):
     zero, one = np.zeros(2, np.float32), np.ones(2, np.float32)
     assert np.asarray(fnp.nextafter(on(zero), on(one))).tolist() == np.nextafter(zero, one).tolist()
