@@ -708,6 +708,16 @@ def _by_bits(x):
     return np.argsort(bits ^ (bits >> 8 * x.dtype.itemsize - 1 & np.iinfo(bits.dtype).max), kind="stable")
 
 
+def _position(name):
+    """Of several NaN, the position of any."""
+    def position(a, axis=None, dtype=None, out=None, keepdims=False):
+        x = np.moveaxis(unwrapped(a), axis, -1)
+        missing = x != x
+        return wrapped(np.where(missing.any(-1), x.shape[-1] - 1 - np.argmax(missing[..., ::-1], -1), getattr(np, name)(x, -1)))
+
+    return position
+
+
 def _sortable(a):
     if a.dtype == BFLOAT16:
         raise NotImplementedError("Sorting arrays with dtype 'bfloat16' is not supported")
@@ -752,8 +762,8 @@ def errstate(*, linalg="ignore", divide=None, **others):
 # ---------------------------------------------------------------- modules
 
 
-OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to, "lexsort": lexsort,
-       "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
+OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to,
+       "argmax": _position("argmax"), "argmin": _position("argmin"), "lexsort": lexsort, "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
        "get_default_memory_pool": get_default_memory_pool, "ndarray": ndarray, "ufunc": ufunc,
        "asnumpy": lambda a, *_, **__: a.get() if type(a) is ndarray else np.asarray(a),
        "get_array_module": lambda *args: sys.modules["cupy"] if any(type(a) is ndarray for a in args) else np}

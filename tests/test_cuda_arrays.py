@@ -404,6 +404,14 @@ def test_nan_comes_last_whatever_its_sign(cupy, dtype):
 
 
 @on_gpus
+def test_the_first_nan_is_the_extreme(cupy):
+    x = np.array([[2, np.nan, -1, np.nan], [0, 3, 3, -1], [-0.0, 0, -1, -1]])
+    for f in (fnp.argmax, fnp.argmin):
+        assert np.asarray(f(on(x), axis=1)).tolist() == np.asarray(f(x, axis=1)).tolist()
+        assert int(f(on(x.astype(np.float32)))) == int(f(x)) == 1
+
+
+@on_gpus
 def test_numbers_next_to_zero_and_powers_of_it(cupy):
     zero, one = np.zeros(2, np.float32), np.ones(2, np.float32)
     assert np.asarray(fnp.nextafter(on(zero), on(one))).tolist() == np.nextafter(zero, one).tolist()
