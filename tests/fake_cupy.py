@@ -763,7 +763,8 @@ def errstate(*, linalg="ignore", divide=None, **others):
 
 
 OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to,
-       "argmax": _position("argmax"), "argmin": _position("argmin"), "lexsort": lexsort, "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
+       "argmax": _position("argmax"), "argmin": _position("argmin"), "lexsort": lexsort,
+       "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
        "get_default_memory_pool": get_default_memory_pool, "ndarray": ndarray, "ufunc": ufunc,
        "asnumpy": lambda a, *_, **__: a.get() if type(a) is ndarray else np.asarray(a),
        "get_array_module": lambda *args: sys.modules["cupy"] if any(type(a) is ndarray for a in args) else np}
