@@ -115,7 +115,7 @@ class Jitted:
         if result is not None:
             self._hits += 1
             return result
-        dynamic, statics = self._parts(args, kwargs)
+        dynamic, statics = self._parts(args, kwargs) if self._static or devices.unusual else ((args, kwargs), None)
         known, borrowed, program = self._last, (), None
         leaves = list(args) if known.flat == len(args) and not kwargs and statics is None else known.split(dynamic)
         if leaves is not None:
@@ -129,8 +129,7 @@ class Jitted:
         else:
             self._hits += 1
         function = function_name(self._fun) if self._donated else ""
-        device = program.place(leaves, lambda: tree_flatten(dynamic)[0], function_name(self._fun),
-                               lambda: self._paths(args, kwargs)) if program.may_move(leaves) else None
+        device = self._device(program, leaves, dynamic, args, kwargs) if program.may_move(leaves) else None
         if device is not None:
             outs = program.run_on(device, leaves, borrowed, function)
             if self._short and not borrowed and statics is None:
@@ -143,6 +142,11 @@ class Jitted:
         if self._donated:
             self._donate(args, kwargs, outs)
         return program.join(outs)
+
+    def _device(self, program: Program, leaves: list, dynamic: tuple, args: tuple, kwargs: dict) -> Device | None:
+        """Where a program runs. Not in ``__call__``, all of whose calls would make cells for what the functions here refer to."""
+        return program.place(leaves, lambda: tree_flatten(dynamic)[0], function_name(self._fun),
+                             lambda: self._paths(args, kwargs))
 
     def _look_up(self, dynamic: tuple, statics: tuple | None, args: tuple, kwargs: dict) -> tuple:
         """The program for concrete arguments whose structure is not that of the last call, or whose types are new."""

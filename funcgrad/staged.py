@@ -6,6 +6,7 @@ one before: their structure is taken apart by code made for it, and types are co
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -27,6 +28,8 @@ from funcgrad.tree_code import joiner, splitter
 
 CACHE_SIZE = 4096
 """Traces kept by one jitted function; the least recently used goes first."""
+MOST_NAMED = 8
+"""Arguments on another device that an error names."""
 
 
 class Program:
@@ -125,13 +128,7 @@ class Program:
         device = Device(f"cuda:{min(found)}")
         strays = [i for i, x in enumerate(leaves) if type(x) is DeviceArray and x.shape]
         if len(found) > 1 or strays and any([isinstance(original()[i], Array) for i in strays]):
-            places = [f"{name}, {x.aval}, is on {x.device}" for name, x in zip(names(), leaves, strict=True) if x.shape]
-            if there is not None:
-                places.append(f"a constant is on {there}")
-            raise DeviceError(message(
-                f"jit: arguments of {function} are on different devices", "; ".join(places), "all Arrays on one device; "
-                "numbers and NumPy arrays follow them",
-                f"fg.device_put(x, {str(device)!r}) of the others before the call, or jit(..., device={str(device)!r})"))
+            raise _scattered(function, device, there, names(), leaves, original())
         return device
 
     def call_on(self, device: Device, known: Known, leaves: Sequence[DeviceArray]) -> Callable:
@@ -231,3 +228,20 @@ def borrow(leaves: list[Any]) -> list[int]:
             value = leaves[i] = DeviceArray(x)
             value._aval = shaped_array((), x.dtype)
     return borrowed
+
+
+def _scattered(function: str, device: Device, constant: Device | None, names: Sequence[str], leaves: Sequence[DeviceArray],
+               given: Sequence[Any]) -> DeviceError:
+    """The error for arguments on different devices, which names those that are not on the one where the program is to run."""
+    arrays = [(name, x) for name, x, arg in zip(names, leaves, given, strict=True) if x.shape and isinstance(arg, Array)]
+    here, others = ([(name, f"{name}, {x.aval}, is on {x.device}") for name, x in arrays if (x.device == device) is there]
+                    for there in (True, False))
+    found = [text + (f", as {len(here) - 1} more are" if len(here) > 1 else "") for _, text in here[:1]]
+    found += [text for _, text in others[:MOST_NAMED]] + [f"{len(others) - MOST_NAMED} more"] * (len(others) > MOST_NAMED)
+    if constant is not None:
+        found.append(f"a constant is on {constant}")
+    argument = re.split(r"[.\[]", others[0][0])[0] if others else "x"
+    return DeviceError(message(
+        f"jit: arguments of {function} are on different devices", "; ".join(found), "all Arrays on one device; numbers and "
+        "NumPy arrays follow them", f"fg.device_put({argument}, {str(device)!r}) before the call, or jit(..., "
+        f"device={str(device)!r})"))

@@ -413,7 +413,7 @@ def test_arrays_on_different_devices(gpu):
     with pytest.raises(DeviceError) as caught:
         fg.jit(step)({"w": fnp.asarray(X)}, put(X))
     for part in ("arguments of step", "params['w'], float64[40], is on cpu", "x, float64[40], is on cuda:0",
-                 "fg.device_put(x, 'cuda:0')"):
+                 "fg.device_put(params, 'cuda:0')"):
         assert part in str(caught.value)
     with pytest.raises(DeviceError, match="is on cuda:0; y.* is on cuda:1"):
         fg.jit(lambda x, y: x + y)(put(X), fg.device_put(Y, "cuda:1"))

@@ -70,10 +70,14 @@ class Tracer(Array):
         """The DeviceArray this tracer carries, however deep, or None when only its type is known."""
         return None
 
+    def below(self) -> Any:
+        """What this tracer is around: a tracer, or an array (of a batch, all its examples); None if only its type is known."""
+        return None
+
     @property
     def device(self) -> Device:
         """Where the value below is, or the default device if there is none yet."""
-        value = self.concrete()
+        value = carried(self)
         return value.device if isinstance(value, DeviceArray) else devices.default() or CPU
 
     def __bool__(self) -> bool:
@@ -134,6 +138,13 @@ def _integer(tracer: Tracer, convert: Any) -> int:
             f"{tracer._trace.what}: a traced value was used where Python needs an integer", tracer.what(), "a concrete integer",
             "index with arrays (x[i] works for traced i), lax.fori_loop, lax.dynamic_slice, or a static argument"))
     return convert(value)
+
+
+def carried(x: Any) -> Any:
+    """The array below a value, however many tracers are around it; None if only its type is known."""
+    while isinstance(x, Tracer):
+        x = x.below()
+    return x
 
 
 class EvalTrace(Trace):

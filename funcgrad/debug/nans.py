@@ -32,7 +32,7 @@ from funcgrad.core.primitive import Kind, Primitive
 from funcgrad.core.stage import as_value
 from funcgrad.core.trace import EVAL, EvalTrace, current, current_trace
 from funcgrad.debug.causes import diagnose, operands_at
-from funcgrad.debug.provenance import Chain, Record, Recorder, Step, data_of, is_nan, not_finite
+from funcgrad.debug.provenance import Chain, Record, Recorder, Step, buffer_of, data_of, is_nan, not_finite
 from funcgrad.errors import Source, Sourced, Turn, message, user_source
 from funcgrad.jit import disable_jit, eager
 from funcgrad.ops.callback import silent
@@ -210,7 +210,7 @@ def _explain(f: Callable, args: tuple, kwargs: dict) -> NanReport:
         value, path = next(((x, path) for x, path in leaves if _is_inexact(x) and not_finite(np.asarray(x)).any()), (None, ""))
         chain = Chain(outside=value) if path else None
     if chain is not None:
-        arguments = {id(data_of(x)): path for x, path in leaves}
+        arguments = {id(buffer_of(x)): path for x, path in leaves}
         return _report(chain, chain.steps[0] if chain.steps else None, recorder, arguments, results)
     if raised is not None:
         return NanReport("unknown", f"{function_name(f)} raised {type(raised).__name__}: {raised}")
@@ -343,13 +343,13 @@ def _from_where(x: Any, recorder: Recorder, arguments: dict[int, str]) -> str:
     known = recorder.origin(x)
     if known is not None:
         return f", made by {known[0]}{f' at {known[1]}' if known[1] else ''}"
-    path = arguments.get(id(data_of(x)))
+    path = arguments.get(id(buffer_of(x)))
     return f", the argument {path}" if path else ", an argument or a constant"
 
 
 def _argument(chain: Chain, arguments: dict[int, str]) -> str:
     """The path of the argument that a bad number came in with."""
-    return arguments.get(id(data_of(chain.outside)), "")
+    return arguments.get(id(buffer_of(chain.outside)), "")
 
 
 def _reached(results: dict[str, Any], kind: str) -> list[str]:

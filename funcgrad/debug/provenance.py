@@ -140,7 +140,7 @@ class Recorder(EvalTrace):
             if self.limit < 0:
                 raise MemoryError("too many numbers that are not finite")
             for i in bad:
-                data = data_of(outs[i])
+                data = buffer_of(outs[i])
                 self.makers.setdefault(id(data), (record, i, data))  # a view of all of a buffer may be the buffer
         inputs = tuple([known[0] for x in args if (known := self.origin(x)) is not None])
         for out in outs:
@@ -169,9 +169,9 @@ class Recorder(EvalTrace):
 
     def same(self, value: Any, known: Any) -> None:
         """Makes known that a value came from where another one did."""
-        if id(data_of(known)) in self.makers:
-            record, i, _ = self.makers[id(data_of(known))]
-            self.makers[id(data_of(value))] = record, i, data_of(value)
+        if id(buffer_of(known)) in self.makers:
+            record, i, _ = self.makers[id(buffer_of(known))]
+            self.makers[id(buffer_of(value))] = record, i, buffer_of(value)
         if (origin := self.origin(known)) is not None:
             self.origins[id(value)] = weakref.ref(value, self._forget(self.origins, id(value))), *origin
         if (zeros := self.unselected.get(id(known))) is not None:
@@ -253,7 +253,7 @@ class Recorder(EvalTrace):
         stack: list[tuple[Any, Element, Step | None]] = [(x, element, None) for x, element in starts]
         while stack:
             value, element, after = stack.pop()
-            maker = self.makers.get(id(data_of(value)))
+            maker = self.makers.get(id(buffer_of(value)))
             if maker is None:
                 outside.append((value, element, after))
                 continue
@@ -377,6 +377,11 @@ def _circumstances(primitive: Primitive, source: Source | None) -> tuple[tuple[T
                 return turns, f"derivative of {differentiated.name}"
         frame = frame.f_back
     return turns, ""
+
+
+def buffer_of(x: Any) -> Any:
+    """The buffer of a value, wherever it is: by it a value is known again."""
+    return x._data if isinstance(x, DeviceArray) else x
 
 
 def data_of(x: Any) -> Any:

@@ -214,7 +214,10 @@ def _filled(name: str, shape: Any, value: np.generic, device: Any, weak: bool = 
         if target != CPU:
             return CudaArray(filled(shape, value, target, name), weak)
         return DeviceArray(np.full(shape, value)[()], weak)
-    return s.broadcast_in_dim(DeviceArray(value, weak), shape, ())
+    if target == CPU:
+        return s.broadcast_in_dim(DeviceArray(value, weak), shape, ())
+    out = s.broadcast_in_dim(value, shape, ())  # a NumPy scalar, unlike an Array, goes to the default device
+    return s.convert_element_type(out, out.dtype, weak_type=True) if weak else out
 
 
 def zeros(shape: Any, dtype: Any = None, *, device: Any = None) -> Any:

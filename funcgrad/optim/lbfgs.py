@@ -45,12 +45,12 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
 
     def init(params: Any) -> ScaleByLBFGSState:
         def stack() -> Any:
-            return tree.map(lambda p: fnp.zeros((memory_size, *p.shape), p.dtype), start)
+            return tree.map(lambda p: fnp.zeros_like(p, p.dtype, (memory_size, *p.shape)), start)
 
         start = zeros(params, "scale_by_lbfgs")
         dtype = fnp.result_type(*[dtypes.real_dtype(p.dtype) for p in tree.leaves(start)])
         return ScaleByLBFGSState(no_steps(), start, tree.map(fnp.zeros_like, start), stack(), stack(),
-                                 fnp.zeros(memory_size, dtype))
+                                 fnp.zeros_like(tree.leaves(start)[0], dtype, memory_size))
 
     def update(updates: Any, state: ScaleByLBFGSState, params: Any = None) -> tuple[Any, ScaleByLBFGSState]:
         params = tree.map(fnp.asarray, needed(params, "scale_by_lbfgs"))

@@ -130,7 +130,10 @@ def add_noise(eta: Any, gamma: Any, key: Any) -> GradientTransformation:
     """
 
     def init(params: Any) -> AddNoiseState:
-        return AddNoiseState(no_steps(), random.key(key) if isinstance(key, numbers.Integral) else fnp.asarray(key))
+        first = random.key(key) if isinstance(key, numbers.Integral) else fnp.asarray(key)
+        for leaf in tree.leaves(params)[:1]:
+            first = fnp.full_like(leaf, first, first.dtype, first.shape)  # the same key, where the parameters are
+        return AddNoiseState(no_steps(), first)
 
     def update(updates: Any, state: AddNoiseState, params: Any = None) -> tuple[Any, AddNoiseState]:
         count = increment(state.count)
@@ -215,9 +218,9 @@ def scale_by_factored_rms(factored: bool = True, decay_rate: Any = 0.8, step_off
         def kept(p: Any, which: int) -> Any:
             axes = axes_of(p.shape)
             if which == 2:
-                return fnp.zeros_like(p) if axes is None else fnp.zeros(1, p.dtype)
+                return fnp.zeros_like(p) if axes is None else fnp.zeros_like(p, p.dtype, 1)
             shape = (1,) if axes is None else tuple(np.delete(p.shape, axes[1 - which]).tolist())
-            return fnp.zeros(shape, p.dtype)
+            return fnp.zeros_like(p, p.dtype, shape)
 
         return FactoredState(no_steps(), *[tree.map(lambda p, i=i: kept(p, i), params) for i in range(3)])
 

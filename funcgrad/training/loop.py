@@ -23,7 +23,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from funcgrad import optim
+from funcgrad import optim, tree
+from funcgrad.core.array import CudaArray
+from funcgrad.devices import device_put
 from funcgrad.errors import message
 from funcgrad.training.checkpoints import Checkpoints
 from funcgrad.training.checks import at_least
@@ -120,7 +122,7 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
       data: of batches, as ``from_arrays(arrays).shuffle(key).batch(64)``.
       optimizer: such as ``optim.adam(1e-3)``.
       state: the layers' state, which the loss gets and returns; {} unless given.
-      key: step i gets ``fold_in(key, i)``; None if the loss draws no random numbers.
+      key: step i gets ``fold_in(key, i)``, where the parameters are; None if the loss draws no random numbers.
       epochs, steps: how many passes over the data, how many steps; with both, what is reached first.
       every: the number of steps between records; an epoch unless given. A last record is made at the end.
       evaluate: ``evaluate(params, state)`` returns a dict of numbers, recorded as "eval_...": see ``evaluator``.
@@ -153,7 +155,7 @@ def fit(loss: Loss | Step, params: Any, data: Data, *, optimizer: optim.Gradient
         raise TypeError(message("fit: one optimiser is needed", f"{type(loss).__name__} and optimizer={optimizer}", None,
                                 "fit(loss, ..., optimizer=optim.adam(1e-3)), or fit(training_step(loss, optimizer), ...)"))
     step = loss if optimizer is None else training_step(loss, optimizer)
-    run = _Run(params, {} if state is None else state, step.optimizer.init(params), key)
+    run = _Run(params, {} if state is None else state, step.optimizer.init(params), _beside(params, key))
     if checkpoints is not None:
         checkpoints = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
         run = _begin(run, checkpoints, resume, data)
@@ -210,6 +212,12 @@ def _batches(data: Data, run: _Run, epochs: float) -> Iterator[tuple[Any, int, i
         if item != length:
             yield _END, epoch + 1, 0
         epoch, item = epoch + 1, 0
+
+
+def _beside(params: Any, key: Any) -> Any:
+    """The key on the GPU where the parameters are, if they are on one."""
+    places = {leaf.device for leaf in tree.leaves(params) if isinstance(leaf, CudaArray)}
+    return device_put(key, places.pop()) if len(places) == 1 else key
 
 
 def _begin(new: _Run, checkpoints: Checkpoints, resume: bool, data: Data) -> _Run:

@@ -21,6 +21,8 @@ import numpy as np
 import funcgrad
 from funcgrad import dtypes, tree
 from funcgrad import numpy as fnp
+from funcgrad.core.array import CudaArray
+from funcgrad.devices import device_put
 from funcgrad.errors import message
 
 try:
@@ -73,8 +75,8 @@ def load(path: str | os.PathLike, like: Any = None) -> Any:
     """The tree in a file that ``save`` wrote; arrays are funcgrad's.
 
     ``like``: a tree with the structure, shapes and dtypes that are expected; needed for named tuples and other registered
-    nodes. Raises CheckpointError for files that are truncated or foreign, and with ``like`` for another tree, listing the
-    differences by path.
+    nodes. What is on a GPU there is put on it. Raises CheckpointError for files that are truncated or foreign, and with
+    ``like`` for another tree, listing the differences by path.
     """
     _need_safetensors("load")
     header = _header(path)
@@ -86,7 +88,9 @@ def load(path: str | os.PathLike, like: Any = None) -> Any:
         return _decode(header["tree"], (), stored)
     leaves = dict(_leaves(header["tree"], ()))
     paths, structure = tree.flatten_with_path(like)
-    return tree.unflatten(structure, [_value(leaves[_names(path)], stored) for path, _ in paths])
+    values = [_value(leaves[_names(path)], stored) for path, _ in paths]
+    return tree.unflatten(structure, [device_put(value, x.device) if isinstance(x, CudaArray) else value
+                                      for value, (_, x) in zip(values, paths, strict=True)])
 
 
 def read_info(path: str | os.PathLike) -> dict[str, Any]:

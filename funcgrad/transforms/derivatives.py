@@ -18,6 +18,7 @@ from funcgrad.core.array import CudaArray, DeviceArray, aval_of, describe, on_de
 from funcgrad.core.device import Device
 from funcgrad.core.primitive import Linear
 from funcgrad.core.stage import as_value
+from funcgrad.core.trace import carried
 from funcgrad.core.types import Zero, shaped_array, tangent_aval
 from funcgrad.errors import message
 from funcgrad.ops.structural import convert_element_type, instantiate, moveaxis, reshape, slice_in_dim, zeros
@@ -265,7 +266,8 @@ def jacfwd(fun: Callable, argnums: int | Sequence[int] = 0, has_aux: bool = Fals
             results, axes = map_flat(directional, Axis(sum(sizes)), basis, [0] * len(basis))
             count = flat.out_tree.num_leaves
             _check_holomorphic(fun, results[:count], holomorphic, "jacfwd")
-            rows = [to_front(x, d, sum(sizes)) for x, d in zip(results[:count], axes[:count], strict=True)]
+            rows = [_at(to_front(x, d, sum(sizes)), _place(y))
+                    for x, y, d in zip(results[:count], results[count:], axes[:count], strict=False)]
             columns = [_split_jacobian(x, leaves, sizes, columns=True) for x in rows]
         jacobian = _jacobian_tree(columns, flat.out_tree, tree, single)
         return (jacobian, tree_unflatten(flat.aux, results[2 * count:])) if has_aux else jacobian
@@ -426,21 +428,24 @@ def _check_holomorphic(fun: Callable, outs: Sequence[Any], holomorphic: bool, tr
 
 
 def _one(x: Any) -> Any:
-    """The seed of the backward pass: 1 in the dtype of the result."""
-    return DeviceArray(x.dtype.type(1), x.weak_type)
+    """The seed of the backward pass: 1 in the dtype of the result, where the result is."""
+    return _at(DeviceArray(x.dtype.type(1), x.weak_type), _place(x))
 
 
 def _place(x: Any) -> Device | None:
-    """The GPU where a value is, or None."""
+    """The GPU where a value is, or the one that a tracer carries; None if it is on none."""
+    x = carried(x)
     return x.device if type(x) is CudaArray else None
 
 
+def _at(x: Any, place: Device | None) -> Any:
+    """A value that no argument has brought to a GPU, brought to where the value is to which it belongs."""
+    return on_device(x, place) if place is not None and type(x) is DeviceArray else x
+
+
 def _as_gradient(ct: Any, aval: Any, place: Device | None) -> Any:
-    """A tangent or cotangent as an array; one that is zero is made where the value is to which it belongs."""
-    if ct is not None:
-        return ct
-    zero = zeros(aval)
-    return zero if place is None or aval.dtype == dtypes.float0 else on_device(zero, place)
+    """A tangent or cotangent as an array, where the value is to which it belongs: it may be zero, or constant."""
+    return _at(zeros(aval) if ct is None else ct, place)
 
 
 def as_cotangent(x: Any) -> Any:
@@ -487,7 +492,7 @@ def _basis(leaves: Sequence[Any], sizes: Sequence[int]) -> list[Any]:
     for x, n in zip(leaves, sizes, strict=True):
         rows = np.zeros((total, n), x.dtype)
         rows[np.arange(start, start + n), np.arange(n)] = 1
-        basis.append(DeviceArray(rows.reshape(total, *x.shape)))
+        basis.append(_at(DeviceArray(rows.reshape(total, *x.shape)), _place(x)))
         start += n
     return basis
 

@@ -265,6 +265,9 @@ class LinearizeTracer(Tracer):
     def aval(self) -> ShapedArray:  # type: ignore[override]
         return self.primal.aval
 
+    def below(self) -> Any:
+        return self.primal
+
     def concrete(self) -> Any:
         return self.primal.concrete() if isinstance(self.primal, Tracer) else self.primal
 

@@ -61,6 +61,9 @@ class TaylorTracer(Tracer):
     def aval(self) -> ShapedArray:  # type: ignore[override]
         return aval_of(self.primal)
 
+    def below(self) -> Any:
+        return self.primal
+
     def concrete(self) -> Any:
         return self.primal.concrete() if isinstance(self.primal, Tracer) else self.primal
 

@@ -47,6 +47,9 @@ class BatchTracer(Tracer):
         aval = aval_of(self.value)
         return shaped_array(aval.shape[:self.axis] + aval.shape[self.axis + 1:], aval.dtype, aval.weak_type)
 
+    def below(self) -> Any:
+        return self.value
+
 
 class BatchTrace(Trace):
     """Applies batching rules under its parent."""
