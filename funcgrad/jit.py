@@ -144,7 +144,7 @@ class Jitted:
         return program.join(outs)
 
     def _device(self, program: Program, leaves: list, dynamic: tuple, args: tuple, kwargs: dict) -> Device | None:
-        """Where a program runs. Not a part of ``__call__``, all of whose calls would make cells for what these functions use."""
+        """Where a program runs. No part of ``__call__``, all of whose calls would make cells for what these functions use."""
         return program.place(leaves, lambda: tree_flatten(dynamic)[0], function_name(self._fun),
                              lambda: self._paths(args, kwargs))
 
