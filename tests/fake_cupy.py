@@ -620,7 +620,13 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
         out = object.__new__(ndarray)
         out.host, out.block = host, _foreign_block(a, host)
         return out.copy() if copy else out
-    return device_array(np.array(unwrapped(a) if isinstance(a, list | tuple) else a, dtype=dtype, order="C"))
+    host = np.array(unwrapped(a) if isinstance(a, list | tuple) else a, dtype=dtype, order="C")
+    return device_array(host if host.ndim else _zeros_without_signs(host))
+
+
+def _zeros_without_signs(host):
+    """CuPy's ``fill``, by which arrays without axes are uploaded, sets memory to zero for whatever equals it."""
+    return np.where(host == 0, np.zeros((), host.dtype), host)
 
 
 def _foreign_block(owner, host):
@@ -684,14 +690,32 @@ def sort(a, axis=-1, kind=None):
     assert a.size, "thrust and empty arrays"
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
-    return wrapped(np.sort(_sortable(a), axis, kind=kind))
+    return wrapped(np.sort(_sortable(a), axis, kind=kind) if a.ndim > 1 else a.host[_by_bits(_sortable(a))])
 
 
 def argsort(a, axis=-1, kind=None):
     assert a.size, "thrust and empty arrays"
     if kind not in (None, "stable"):
         raise ValueError("kind can only be None or 'stable'")
-    return wrapped(np.argsort(_sortable(a), axis, kind="stable"))
+    return wrapped(np.argsort(_sortable(a), axis, kind="stable") if a.ndim > 1 else _by_bits(_sortable(a)))
+
+
+def _by_bits(x):
+    """Arrays of one axis are sorted digit by digit: a NaN with a sign comes first."""
+    if x.dtype not in (np.float32, np.float64):
+        return np.argsort(x, kind="stable")
+    bits = (x + x.dtype.type(0)).view(f"i{x.dtype.itemsize}")
+    return np.argsort(bits ^ (bits >> 8 * x.dtype.itemsize - 1 & np.iinfo(bits.dtype).max), kind="stable")
+
+
+def _position(name):
+    """Of several NaN, the position of any."""
+    def position(a, axis=None, dtype=None, out=None, keepdims=False):
+        x = np.moveaxis(unwrapped(a), axis, -1)
+        missing = x != x
+        return wrapped(np.where(missing.any(-1), x.shape[-1] - 1 - np.argmax(missing[..., ::-1], -1), getattr(np, name)(x, -1)))
+
+    return position
 
 
 def _sortable(a):
@@ -738,7 +762,8 @@ def errstate(*, linalg="ignore", divide=None, **others):
 # ---------------------------------------------------------------- modules
 
 
-OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to, "lexsort": lexsort,
+OWN = {"asarray": asarray, "array": array, "from_dlpack": from_dlpack, "fromDlpack": from_dlpack, "broadcast_to": broadcast_to,
+       "argmax": _position("argmax"), "argmin": _position("argmin"), "lexsort": lexsort,
        "take": take, "take_along_axis": take_along_axis, "where": where, "choose": choose, "sort": sort, "argsort": argsort,
        "get_default_memory_pool": get_default_memory_pool, "ndarray": ndarray, "ufunc": ufunc,
        "asnumpy": lambda a, *_, **__: a.get() if type(a) is ndarray else np.asarray(a),

@@ -388,6 +388,30 @@ def test_operations_equal_those_of_the_cpu(cupy, part):
 
 
 @on_gpus
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex128"])
+def test_zeros_keep_their_signs(cupy, dtype):
+    zero = fg.dtypes.as_dtype(dtype).type(-0.0)
+    for x in (on(zero), on(np.array(zero)), fnp.full((2,), zero, device="cuda"), fnp.copysign(on(np.zeros(())), -1.0).astype(dtype)):
+        assert np.signbit(np.asarray(x).real.astype(np.float64)).all(), x
+
+
+@on_gpus
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_nan_comes_last_whatever_its_sign(cupy, dtype):
+    x = np.array([2, np.copysign(np.nan, -1), -1, np.nan, 0.0, -0.0], dtype)
+    np.testing.assert_array_equal(np.asarray(fnp.sort(on(x))), np.sort(x))
+    assert np.asarray(fnp.argsort(on(x))).tolist() == np.argsort(x, kind="stable").tolist() == [2, 4, 5, 0, 1, 3]
+
+
+@on_gpus
+def test_the_first_nan_is_the_extreme(cupy):
+    x = np.array([[2, np.nan, -1, np.nan], [0, 3, 3, -1], [-0.0, 0, -1, -1]])
+    for f in (fnp.argmax, fnp.argmin):
+        assert np.asarray(f(on(x), axis=1)).tolist() == np.asarray(f(x, axis=1)).tolist()
+        assert int(f(on(x.astype(np.float32)))) == int(f(x)) == 1
+
+
+@on_gpus
 def test_numbers_next_to_zero_and_powers_of_it(cupy):
     zero, one = np.zeros(2, np.float32), np.ones(2, np.float32)
     assert np.asarray(fnp.nextafter(on(zero), on(one))).tolist() == np.nextafter(zero, one).tolist()

@@ -212,7 +212,7 @@ def test_memory_that_is_not_there():
     with pytest.raises(DeviceError, match="out of memory"):
         fnp.zeros((1 << 45,), np.uint8, device=GPU)
     with pytest.raises(DeviceError, match="out of memory"):
-        fg.jit(lambda x: fnp.zeros((1 << 42,)) + x)(put(data(1)))
+        fg.jit(lambda x: fnp.zeros((1 << 38,)) + x)(put(data(1)))
     np.testing.assert_allclose(np.asarray(fg.jit(fnp.sin)(put(data(5)))), np.sin(data(5)))
 
 

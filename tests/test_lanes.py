@@ -11,7 +11,6 @@ import funcgrad as fg
 import funcgrad.numpy as fnp
 from funcgrad import lax
 from funcgrad.compiler import executable, lowering
-from funcgrad.compiler.lanes import lane_kernel
 
 N, T = 24, 5
 
@@ -231,7 +230,7 @@ def test_lanes_that_meet_go_step_by_step(name):
 
 @pytest.mark.parametrize("name", [name for name in LANES if name != "dtypes"])  # halves are rounded at the end, not in each step
 def test_each_lane_by_itself(name, monkeypatch):
-    monkeypatch.setattr(lowering, "lane_kernel", partial(lane_kernel, vectors=False))
+    monkeypatch.setattr(lowering.Lowering, "vectors", False)
     f, args = LANES[name]
     assert not loops(f, args)
     compare(f, *args, ulp=64, scale=1)

@@ -256,7 +256,12 @@ def moved(data: Any, device: Device, what: str = "device_put") -> Any:
             return data.copy()  # CuPy copies to the current device
     check_dtype(data, what)
     with guarded(device, what) as xp:
-        return xp.asarray(np.asarray(data, order="C"))
+        return uploaded(xp, np.asarray(data, order="C"))
+
+
+def uploaded(xp: Any, data: Any) -> Any:
+    """Values of the host in a buffer of CuPy, which makes 0.0 of a -0.0 without axes."""
+    return xp.asarray(data) if data.ndim else xp.asarray(data.reshape(1)).reshape(())
 
 
 def check_dtype(data: Any, what: str) -> None:
@@ -351,5 +356,5 @@ def _on_device(xp: Any, out: Any) -> Any:
         return tuple([_on_device(xp, x) for x in out])
     if isinstance(out, np.ndarray | np.generic):
         check_dtype(out, "the result of an operation")
-        return xp.asarray(out)
+        return uploaded(xp, out)
     return out

@@ -266,16 +266,27 @@ def _position_impl(name: str) -> Callable:
     return impl
 
 
+def _position_on_gpu(name: str) -> Callable:
+    """The position of the first NaN, if there is one: CuPy gives that of any."""
+    position = _position_impl(name)
+
+    def impl(xp: Any, x: Any, *, axes: Shape, index_dtype: np.dtype) -> Any:
+        found, missing = position(xp, x, axes=axes, index_dtype=index_dtype), x != x
+        return xp.where(missing.any(axes[0]), xp.argmax(missing, axes[0]), found).astype(index_dtype)
+
+    return impl
+
+
 argmax_p = Primitive(
     "argmax", Kind.OPAQUE, _position_shape, _position_impl("argmax"), PIECEWISE_CONSTANT, NOT_LINEAR,
     batch=lambda axis, args, axes_in, axes, index_dtype:
         reduce_batch(argmax_p, args, axes_in, axes, index_dtype=index_dtype),
-    code=Native("position", largest=True), strong=True)
+    code=Native("position", largest=True), strong=True, cuda=_position_on_gpu("argmax"))
 argmin_p = Primitive(
     "argmin", Kind.OPAQUE, _position_shape, _position_impl("argmin"), PIECEWISE_CONSTANT, NOT_LINEAR,
     batch=lambda axis, args, axes_in, axes, index_dtype:
         reduce_batch(argmin_p, args, axes_in, axes, index_dtype=index_dtype),
-    code=Native("position", largest=False), strong=True)
+    code=Native("position", largest=False), strong=True, cuda=_position_on_gpu("argmin"))
 
 # ---------------------------------------------------------------- logic
 

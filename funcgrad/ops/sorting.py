@@ -271,14 +271,20 @@ def argsort_on_gpu(xp: Any, x: Any, axis: int) -> Any:
     """CuPy's argsort is stable."""
     if not x.size:
         return xp.zeros(x.shape, np.int64)
-    return xp.argsort(_comparable(x), axis=axis, kind="stable")
+    return xp.argsort(_nan_last(xp, x), axis=axis, kind="stable")
+
+
+def _nan_last(xp: Any, x: Any) -> Any:
+    """CuPy sorts arrays of one axis by their bits: a NaN with a sign, as processors make it of 0 / 0, would come first."""
+    x = _comparable(x)
+    return xp.where(x != x, x.dtype.type(np.nan), x) if x.dtype.kind == "f" and x.ndim == 1 else x
 
 
 def sort_on_gpu(xp: Any, *operands: Any, dimension: int, num_keys: int) -> tuple:
     """By several keys: a stable sort by each, from the last to the first."""
     if len(operands) == 1:
         x, = operands
-        return (xp.sort(_comparable(x), axis=dimension, kind="stable").astype(x.dtype, copy=False) if x.size else x,)
+        return (xp.sort(_nan_last(xp, x), axis=dimension, kind="stable").astype(x.dtype, copy=False) if x.size else x,)
     order = argsort_on_gpu(xp, operands[num_keys - 1], dimension)
     for key in operands[num_keys - 2::-1] if num_keys > 1 else ():
         again = argsort_on_gpu(xp, xp.take_along_axis(key, order, dimension), dimension)

@@ -106,9 +106,8 @@ def along(dtype: np.dtype, axis: int, size: int, step: int) -> Component:
 STRIDED.update(gather=gather, dynamic_slice=dynamic_slice, take_along=take_along)
 
 
-def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[Component], mode: str,
-             fill: Any) -> NativeKernel:
-    """The kernel that writes the elements of all axes in order; strides are those of the operand and of the index."""
+def begin_reading(equation: Equation, text: Text, mode: str, fill: Any) -> None:
+    """Pointers to operand, result and failure flag, and the bits of what stands where nothing is read."""
     dtype, slots = equation.outs[0].aval.dtype, sum(s is not None for s in slots_of(equation))
     text.pointer("x", raw(dtype), 0)
     text.pointer("y", raw(dtype), slots)
@@ -117,6 +116,12 @@ def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[
         text.add("bad = False")
     if fill is not None:
         text.head.append(f"fill = {bits_of(fill, text)}")
+
+
+def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[Component], mode: str,
+             fill: Any) -> NativeKernel:
+    """The kernel that writes the elements of all axes in order; strides are those of the operand and of the index."""
+    begin_reading(equation, text, mode, fill)
     *outer, inner = merged(axes) or [Axis(1, (0, 0))]
     pieces = -(-inner.size // PIECE) if inner.size > 2 * PIECE else 1
     if pieces > 1:

@@ -51,13 +51,19 @@ def before_text(dtype: np.dtype, side: str) -> str:
     return {"left": "a < b", "right": "a <= b"}[side]
 
 
+def searched(equation: Equation) -> str | None:
+    """As what the values of a search are read; None where the host searches."""
+    kind = "u8" if equation.inputs[1].aval.dtype.kind == "b" else stored(equation.inputs[1].aval.dtype)
+    known = Literal in map(type, equation.inputs)
+    return None if known or kind[0] == "c" or stored(equation.outs[0].aval.dtype) not in ("i32", "i64") else kind
+
+
 def searchsorted(equation: Equation) -> NativeKernel | None:
     """For each value, how many elements of its table stand before it."""
-    table, x = equation.inputs
-    out, batch = equation.outs[0].aval, equation.params["batch_dims"]
-    kind = "u8" if x.aval.dtype.kind == "b" else stored(x.aval.dtype)
-    if Literal in (type(table), type(x)) or kind[0] == "c" or stored(out.dtype) not in ("i32", "i64"):
+    kind = searched(equation)
+    if kind is None:
         return None
+    (table, x), out, batch = equation.inputs, equation.outs[0].aval, equation.params["batch_dims"]
     before = before_text(x.aval.dtype, equation.params["side"])
     length, rows = table.aval.shape[-1], x.aval.size
     base, sizes = "", [length]

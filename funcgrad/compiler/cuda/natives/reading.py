@@ -14,7 +14,7 @@ from typing import Any
 from funcgrad.compiler.cuda.natives.teams import BLOCK, team_for, with_lanes
 from funcgrad.compiler.natives import NativeKernel
 from funcgrad.compiler.natives import indexing as cpu
-from funcgrad.compiler.natives.windows import Axis, Component, Text, merged, plus, raw, slots_of
+from funcgrad.compiler.natives.windows import Axis, Component, Text, merged, plus
 from funcgrad.core.jaxpr import Equation
 
 WIDE = 32
@@ -28,14 +28,7 @@ PIECE = 4096
 def _reading(equation: Equation, text: Text, axes: list[Axis], components: list[Component], mode: str,
              fill: Any) -> NativeKernel:
     """The kernel that writes the elements of all axes in order; strides are those of the operand and of the index."""
-    dtype, slots = equation.outs[0].aval.dtype, sum(s is not None for s in slots_of(equation))
-    text.pointer("x", raw(dtype), 0)
-    text.pointer("y", raw(dtype), slots)
-    if mode == "raise":
-        text.pointer("failed", "i64", slots + 1)
-        text.add("bad = False")
-    if fill is not None:
-        text.head.append(f"fill = {cpu.bits_of(fill, text)}")
+    cpu.begin_reading(equation, text, mode, fill)
     *outer, inner = merged(axes) or [Axis(1, (0, 0))]
     if inner.size < WIDE:
         outer, inner = [*outer, inner], Axis(1, (0, 0))

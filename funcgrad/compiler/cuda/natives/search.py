@@ -9,8 +9,8 @@ import math
 
 from funcgrad.compiler.expressions import stored
 from funcgrad.compiler.natives import NativeKernel
-from funcgrad.compiler.natives.search import before_text
-from funcgrad.core.jaxpr import Equation, Literal
+from funcgrad.compiler.natives.search import before_text, searched
+from funcgrad.core.jaxpr import Equation
 
 SOURCE = """def kernel(pointers, sizes, start, stop):
     t = pointer_{kind}(pointers, 0)
@@ -34,11 +34,10 @@ SOURCE = """def kernel(pointers, sizes, start, stop):
 
 def searchsorted(equation: Equation) -> NativeKernel | None:
     """For each value, how many elements of its table stand before it."""
-    table, x = equation.inputs
-    out, batch = equation.outs[0].aval, equation.params["batch_dims"]
-    kind = "u8" if x.aval.dtype.kind == "b" else stored(x.aval.dtype)
-    if Literal in (type(table), type(x)) or kind[0] == "c" or stored(out.dtype) not in ("i32", "i64"):
+    kind = searched(equation)
+    if kind is None:
         return None
+    (table, x), out, batch = equation.inputs, equation.outs[0].aval, equation.params["batch_dims"]
     before = before_text(x.aval.dtype, equation.params["side"])
     sizes, base = [table.aval.shape[-1]], "0"
     if batch:
