@@ -477,3 +477,19 @@ def test_nothing_of_cuda_is_loaded_at_import():
     code = ("import sys, funcgrad\n"
             "print([m for m in sys.modules if m.startswith(('cupy', 'funcgrad.compiler.cuda'))])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_missing_library_of_cuda_is_named(gpu, monkeypatch):
+    class Cuda:
+        def __init__(self, cuda):
+            self.cuda = cuda
+
+        def __getattr__(self, name):
+            if name == "cublas":
+                raise ImportError("libcublas.so.13: cannot open shared object file")
+            return getattr(self.cuda, name)
+
+    found = driver.driver(0)
+    monkeypatch.setattr(found, "cupy", types.SimpleNamespace(ndarray=found.cupy.ndarray, cuda=Cuda(found.cupy.cuda)))
+    with pytest.raises(DeviceError, match=r"a matrix product: CuPy misses a library(.|\n)*libcublas(.|\n)*funcgrad\[cuda13\]"):
+        fg.jit(lambda x: fnp.sin(x @ x))(put(M))

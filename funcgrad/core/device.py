@@ -334,9 +334,7 @@ def call(primitive: Primitive, buffers: Sequence[Any], params: dict, device: Dev
             except ThroughHost:
                 pass
             except ImportError as error:
-                raise DeviceError(message(
-                    f"{primitive.name}: CuPy misses a library of CUDA", str(error), "those that come with the extra for CUDA",
-                    'pip install "funcgrad[cuda13]"; fg.doctor() tells more')) from error
+                raise without_library(primitive.name, error) from error
             except (IndexError, MemoryError, DeviceError, xp.cuda.runtime.CUDARuntimeError):
                 raise  # the host would have no other answer, or should not be asked
             except Exception as error:  # a dtype without a kernel, one that cannot be compiled ...
@@ -344,6 +342,12 @@ def call(primitive: Primitive, buffers: Sequence[Any], params: dict, device: Dev
                 fallen_back[primitive.name] = f"{type(error).__name__}: {error}"
                 return out
         return _through_host(xp, primitive, buffers, params)
+
+
+def without_library(what: str, error: ImportError) -> DeviceError:
+    """What the user is told where CuPy cannot load a library of CUDA's."""
+    return DeviceError(message(f"{what}: CuPy misses a library of CUDA", str(error), "those that come with the extra for CUDA",
+                               'pip install "funcgrad[cuda13]"; fg.doctor() tells more'))
 
 
 def _through_host(xp: Any, primitive: Primitive, buffers: Sequence[Any], params: dict) -> Any:

@@ -202,7 +202,10 @@ class Driver:
     def gemm(self, numbers: list[int], a: int, b: int, c: int) -> None:
         """A product of cuBLAS, as ``contraction.record`` describes it, of operands at addresses."""
         if self.cublas is None:
-            self.cublas = self.cupy.cuda.cublas  # loads a library of hundreds of megabytes
+            try:
+                self.cublas = self.cupy.cuda.cublas  # loads a library of hundreds of megabytes
+            except ImportError as error:
+                raise devices.without_library("a matrix product", error) from error
         functions = self.capturable if self.thread == threading.get_ident() else self.cublas
         contraction.launch(functions, self.cupy.cuda.device.get_cublas_handle(), numbers, a, b, c)
 
