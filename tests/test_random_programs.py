@@ -618,7 +618,7 @@ def test_first_derivatives(program):
 
 
 @given(programs(), st.booleans())
-@profile(60)
+@profile(100)
 def test_kernels_of_first_derivatives(program, in_parts):
     """The kernels of what ``test_first_derivatives`` checks without them; ``test_compiled.py`` has those of other programs.
 
