@@ -85,12 +85,17 @@ class Program:
         executable = self.executable or self.compile()
         if borrowed and not self.returned.isdisjoint(borrowed):
             leaves = [DeviceArray(x._data.copy()) if i in borrowed else x for i, x in enumerate(leaves)]
+        return self.finished(executable, leaves, self.returned, borrowed, function)
+
+    def finished(self, executable: Any, leaves: Sequence[DeviceArray], returned: frozenset[int], borrowed: Sequence[int],
+                 function: str) -> list[DeviceArray]:
+        """The results of an executable whose device has the leaves."""
         if executable.hosts:
             with quiet():
                 outs = executable(leaves)
         elif function and executable.pairs:
             # They are given up before anybody looks who else has their memory, so no other thread can still get it.
-            kept = {id(leaves[i]) for i in self.returned}
+            kept = {id(leaves[i]) for i in returned}
             given = [pair.input for pair in executable.pairs
                      if pair.input not in borrowed and id(leaves[pair.input]) not in kept]
             buffers = [x._data for x in leaves]
@@ -149,22 +154,7 @@ class Program:
         number = device.id
         executable = self.on_gpus.get(number) or self.compile_for(device)
         there = [x if type(x) is CudaArray and _gpu(x) == number else compiler.on_gpu(x, device) for x in leaves]
-        if executable.hosts:
-            with quiet():
-                outs = executable(there)
-        elif function and executable.pairs:
-            buffers = [x._data for x in there]
-            kept = {id(there[i]) for i in returned(executable)}
-            given = [pair.input for pair in executable.pairs if id(there[pair.input]) not in kept]
-            for i in given:
-                there[i].give_up(function)
-            outs = executable.run(there, buffers, given)
-        else:
-            outs = executable(there)
-        if outs is None:
-            with quiet():
-                compiler.replay(self.jaxpr, there)
-        return outs
+        return self.finished(executable, there, returned(executable), (), function)
 
 
 def returned(executable: Any) -> frozenset[int]:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import __main__ as command_line
 from benchmarks import runner
-from benchmarks.libraries import load
+from benchmarks.libraries import environment, load
 from benchmarks.report import as_json, as_markdown, as_text, cell, plot, quantity
 from benchmarks.runner import Failed, Options, Result, Worker, disagreement, run_family
 from benchmarks.worker import arrays, overhead
@@ -32,6 +32,21 @@ def test_every_workload_runs_and_agrees_with_its_numpy_form(name):
         assert disagreement(values["funcgrad"], values["numpy"], work.tolerance) is None
     if not work.wide:
         assert {a.dtype for a in values["funcgrad"] if a.dtype.kind == "f"} == {np.dtype(np.float32)}
+
+
+def test_a_gpu_has_workloads_of_its_own(capsys):
+    assert command_line.main(["--device", "cuda", "--list", "--only", "8192 x 4096"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"gpu: {work.name}" for work in GPU_FAMILIES["gpu"] if "8192 x 4096" in work.name]
+    assert environment(2, "cache", "cuda:0")["JAX_PLATFORMS"] == "cuda" and environment(2, "cache")["JAX_PLATFORMS"] == "cpu"
+
+
+def test_a_copy_is_timed_and_not_compared():
+    work = next(work for work in GPU_FAMILIES["gpu"] if "layer norm" in work.name)
+    assert "copy" in work.libraries() and "copy" not in work.compared()
+    samples = {"funcgrad": [1.0, 1.2, 1.4], "copy": [1.0, 1.0, 1.0], "jax": [2.0, 2.0, 1.0]}
+    assert work.target.judge(samples) == Verdict("1.20, 0.60", True)
+    assert not work.target.judge({**samples, "jax": [1.0, 1.0, 1.0]}).reached
+    assert not work.target.judge({**samples, "copy": [0.5, 0.5, 0.5]}).reached
 
 
 def test_names_are_unique_and_every_target_has_a_text():

@@ -66,3 +66,19 @@ def test_a_notebook_is_stored_stripped(path):
     for cell in notebook.cells:
         for _, output in shown(cell) if cell.cell_type == "code" else ():
             assert not re.search(rf"(?<!\w)({facts})(?!\w)|\b0x[0-9a-f]{{6,}}", output), cell.source
+
+
+def test_on_another_device_a_notebook_is_run_and_not_stored(monkeypatch, capsys):
+    before, ran = [path.read_bytes() for path in PATHS], []
+
+    class Client:
+        def __init__(self, notebook, **options):
+            self.notebook = notebook
+
+        def execute(self):
+            ran.append(self.notebook.cells[0].source)
+
+    monkeypatch.setattr(run, "NotebookClient", Client)
+    run.main(["--device", "cuda", "01"])
+    assert ran == ["import funcgrad\nfuncgrad.set_default_device('cuda')"] and "01-first-gradients" in capsys.readouterr().out
+    assert [path.read_bytes() for path in PATHS] == before

@@ -18,6 +18,7 @@ import numpy as np
 from funcgrad.compiler.cuda.contraction import Gemm
 from funcgrad.compiler.expressions import accumulator, literal, stored
 from funcgrad.compiler.natives import NativeKernel
+from funcgrad.compiler.natives.convolving import Convolution
 from funcgrad.compiler.natives.moving import Window, channels
 from funcgrad.compiler.natives.windows import Text, plus, raw
 from funcgrad.compiler.view import View
@@ -34,21 +35,10 @@ LARGEST_PARTS = 1 << 23
 
 
 @dataclass(slots=True)
-class Problem:
-    """One convolution: ``x[N, *S, G, C]``, ``w[G, *K, C, O]``, ``y[N, *T, G, O]``."""
+class Problem(Convolution):
+    """One for a GPU, which may multiply with operands of 10 bits."""
 
-    window: Window
-    dtype: np.dtype
-    n: int
-    groups: int
-    channels: int
-    outs: int
     tf32: bool
-
-    @property
-    def width(self) -> int:
-        """Elements in the window of a group."""
-        return self.window.places * self.channels
 
     @property
     def line(self) -> int:

@@ -40,7 +40,7 @@ LARGEST_PARTS = 1 << 23
 
 
 @dataclass(slots=True)
-class Problem:
+class Convolution:
     """One convolution: ``x[N, *S, G, C]``, ``w[G, *K, C, O]``, ``y[N, *T, G, O]``."""
 
     window: Window
@@ -49,13 +49,19 @@ class Problem:
     groups: int
     channels: int
     outs: int
-    x_steps: tuple[int, ...]
-    """The strides of x; they are those of a row-major array if x is a result."""
 
     @property
     def width(self) -> int:
         """Elements in the window of a group."""
         return self.window.places * self.channels
+
+
+@dataclass(slots=True)
+class Problem(Convolution):
+    """One for the processor."""
+
+    x_steps: tuple[int, ...]
+    """The strides of x; they are those of a row-major array if x is a result."""
 
     @property
     def rows(self) -> int:

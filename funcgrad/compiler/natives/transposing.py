@@ -21,16 +21,29 @@ LINE = 64
 """Bytes of a line of the cache."""
 
 
-def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) -> NativeKernel | None:
-    """Copies from slot 0, which has these strides (in elements), to slot 1, which is row-major and of this shape."""
+Axis = tuple[int, int, int]
+"""Its size, and the strides of source and result."""
+
+
+def matrices(shape: Sequence[int], strides: Sequence[int]) -> tuple[list[Axis], Axis, Axis] | None:
+    """The copy as one of many matrices: along the lines elements are neighbours in the source, along the columns in the
+    result. None if they are along the same axis in both."""
     axes = merged_axes(shape, strides)
     if len(axes) < 2 or 0 in shape:
         return None
-    *others, (columns, across, _) = axes
-    side = min(range(len(others)), key=lambda d: abs(others[d][1]) or math.inf)
-    lines, along, apart = others.pop(side)
+    *others, columns = axes
+    lines = others.pop(min(range(len(others)), key=lambda d: abs(others[d][1]) or math.inf))
+    return (others, lines, columns) if 0 < abs(lines[1]) < abs(columns[1]) else None
+
+
+def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) -> NativeKernel | None:
+    """Copies from slot 0, which has these strides (in elements), to slot 1, which is row-major and of this shape."""
+    found = matrices(shape, strides)
+    if found is None:
+        return None
+    others, (lines, along, apart), (columns, across, _) = found
     size = max(LINE // dtype.itemsize, TILE[8])
-    if min(lines, columns) < size // 2 or abs(along) >= abs(across) or not along:
+    if min(lines, columns) < size // 2:
         return None
     name, parts = raw(dtype)
     tile = TILE[dtype.itemsize] if parts == 1 and along == 1 else 0

@@ -16,7 +16,7 @@ import numpy as np
 from funcgrad.compiler.cuda.natives.teams import BLOCK
 from funcgrad.compiler.natives import NativeKernel
 from funcgrad.compiler.natives.rows import text
-from funcgrad.compiler.natives.transposing import merged_axes
+from funcgrad.compiler.natives.transposing import matrices
 from funcgrad.compiler.natives.windows import raw
 
 NARROWEST = 8
@@ -27,13 +27,11 @@ SMALLEST = 1024
 
 def blocked_copy(shape: Sequence[int], strides: Sequence[int], dtype: np.dtype) -> NativeKernel | None:
     """Copies from slot 0, which has these strides (in elements), to slot 1, which is row-major and of this shape."""
-    axes = merged_axes(shape, strides)
-    if len(axes) < 2 or 0 in shape:
+    found = matrices(shape, strides)
+    if found is None:
         return None
-    *others, (columns, across, _) = axes
-    side = min(range(len(others)), key=lambda d: abs(others[d][1]) or math.inf)
-    lines, along, apart = others.pop(side)
-    if min(lines, columns) < NARROWEST or lines * columns < SMALLEST or abs(along) >= abs(across) or not along:
+    others, (lines, along, apart), (columns, across, _) = found
+    if min(lines, columns) < NARROWEST or lines * columns < SMALLEST:
         return None
     tile = 64 if dtype.itemsize < 4 else 32
     names = dict(lines=lines, columns=columns, along=along, across=across, apart=apart, tall=-(-lines // tile),
